@@ -1,0 +1,2 @@
+//! Board firmware.
+fn main() {}

@@ -1,0 +1,12 @@
+//! releq's host side: train a network, search a bitwidth for each layer, fine-tune, pack, and measure on a board.
+//!
+//! In the order in which data flows: [`data`] → [`network`] → [`train`] (with [`quantize`]) → [`search`] → [`pack`] →
+//! [`device`].
+
+pub mod data;
+pub mod device;
+pub mod network;
+pub mod pack;
+pub mod quantize;
+pub mod search;
+pub mod train;

@@ -1,0 +1,2 @@
+//! releq
+fn main() {}

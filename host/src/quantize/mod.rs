@@ -1,0 +1,1 @@
+//! Weight quantisers and the activation quantiser, as arithmetic on slices.

@@ -1,0 +1,1 @@
+//! The ReLeQ search: an LSTM agent trained with PPO chooses each layer's bitwidth.

@@ -1,0 +1,1 @@
+//! Differentiable operations of training, fast on the CPU.

@@ -1,0 +1,125 @@
+//! The dense bitstream: codes of 1 to 8 bits, one behind the other, least significant bit first.
+//!
+//! Code `i` of `k` bits takes bits `i * k .. (i + 1) * k` of the stream; bit `j` of the stream is bit `j % 8` of byte
+//! `j / 8`. This is what `bitvec` reads as `BitSlice<u8, Lsb0>`, and it is the portable reference for every other layout.
+
+use crate::Bitwidth;
+
+/// Bytes that `count` codes take as a dense bitstream.
+///
+/// Returns `None` if the number of bits does not fit a `usize`.
+#[must_use]
+pub const fn packed_len(count: usize, bits: Bitwidth) -> Option<usize> {
+    match count.checked_mul(bits.get() as usize) {
+        Some(total) => Some(total.div_ceil(8)),
+        None => None,
+    }
+}
+
+/// Packs `codes` into `out`, which must hold exactly [`packed_len`] bytes. Bits above a code's width are dropped, and
+/// the unused bits of the last byte are zero.
+///
+/// # Panics
+/// If `out` has another length.
+pub fn pack(codes: &[u8], bits: Bitwidth, out: &mut [u8]) {
+    assert_eq!(Some(out.len()), packed_len(codes.len(), bits), "the packed buffer has the wrong length");
+    out.fill(0);
+    let width = usize::from(bits.get());
+    for (i, &code) in codes.iter().enumerate() {
+        let (byte, shift) = (i * width / 8, i * width % 8);
+        let spread = u16::from(code & bits.max_code()) << shift;
+        let [low, high] = spread.to_le_bytes();
+        out[byte] |= low;
+        if shift + width > 8 {
+            out[byte + 1] |= high;
+        }
+    }
+}
+
+/// Reads code `index` of a dense bitstream.
+///
+/// # Panics
+/// If the stream is too short to hold that code.
+#[inline]
+#[must_use]
+pub fn code_at(stream: &[u8], bits: Bitwidth, index: usize) -> u8 {
+    let width = usize::from(bits.get());
+    let (byte, shift) = (index * width / 8, index * width % 8);
+    let low = u16::from(stream[byte]);
+    let high = if shift + width > 8 { u16::from(stream[byte + 1]) } else { 0 };
+    ((low | high << 8) >> shift) as u8 & bits.max_code()
+}
+
+/// The codes of a dense bitstream from code `first` on, without end: the caller takes as many as there are.
+///
+/// Yields zeros past the end of the stream.
+pub fn codes_from(stream: &[u8], bits: Bitwidth, first: usize) -> impl Iterator<Item = u8> {
+    let width = u32::from(bits.get());
+    let start = first * width as usize;
+    let mut bytes = stream.get(start / 8..).unwrap_or_default().iter();
+    let mut held: u32 = 0;
+    let mut count: u32 = 0;
+    let mut skip = (start % 8) as u32;
+    core::iter::from_fn(move || {
+        while count < width + skip {
+            held |= u32::from(bytes.next().copied().unwrap_or(0)) << count;
+            count += 8;
+        }
+        let code = (held >> skip) as u8 & bits.max_code();
+        held >>= width + skip;
+        count -= width + skip;
+        skip = 0;
+        Some(code)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec;
+    use std::vec::Vec;
+
+    use bitvec::prelude::*;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn widths_and_codes() -> impl Strategy<Value = (Bitwidth, Vec<u8>)> {
+        (1u8..=8).prop_flat_map(|bits| {
+            let bits = Bitwidth::new(bits).unwrap();
+            (Just(bits), proptest::collection::vec(0..=bits.max_code(), 0..200))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn unpacking_is_the_inverse_of_packing((bits, codes) in widths_and_codes()) {
+            let mut packed = vec![0xFF; packed_len(codes.len(), bits).unwrap()];
+            pack(&codes, bits, &mut packed);
+            for (i, &code) in codes.iter().enumerate() {
+                prop_assert_eq!(code_at(&packed, bits, i), code);
+                prop_assert_eq!(codes_from(&packed, bits, i).next(), Some(code));
+            }
+            let streamed: Vec<u8> = codes_from(&packed, bits, 0).take(codes.len()).collect();
+            prop_assert_eq!(streamed, codes);
+        }
+
+        #[test]
+        fn the_stream_is_what_bitvec_reads((bits, codes) in widths_and_codes()) {
+            let mut packed = vec![0; packed_len(codes.len(), bits).unwrap()];
+            pack(&codes, bits, &mut packed);
+            let view = packed.view_bits::<Lsb0>();
+            for (chunk, &code) in view.chunks_exact(bits.get().into()).zip(&codes) {
+                prop_assert_eq!(chunk.load_le::<u8>(), code);
+            }
+        }
+    }
+
+    #[test]
+    fn bits_above_the_width_are_dropped() {
+        let bits = Bitwidth::new(3).unwrap();
+        let mut packed = [0; 1];
+        pack(&[0xFF, 0], bits, &mut packed);
+        assert_eq!(packed, [0b111]);
+    }
+}
