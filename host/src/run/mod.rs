@@ -1,0 +1,24 @@
+//! A run: one network, one data set, one seed, one folder.
+//!
+//! ```text
+//! config.toml              what was asked for; a run never mixes two configurations
+//! log.jsonl                everything that happened, one JSON object a line
+//! float.safetensors        the float network
+//! search.checkpoint        the search, after its last finished update
+//! search.json              the assignments that were evaluated, and the one chosen
+//! finetuned.safetensors    the quantised network
+//! model.rlq                the blob
+//! result.json              what the run has shown so far; every stage adds to it
+//! ```
+//!
+//! Files are written beside their place and renamed, so that a stop at any moment leaves the old or the new one.
+
+mod config;
+mod folder;
+mod log;
+mod result;
+
+pub use config::RunConfig;
+pub use folder::{RunError, RunFolder, write_atomically};
+pub use log::Log;
+pub use result::{Accuracies, DeviceResult, LayerResult, RunResult, Seconds};

@@ -1,0 +1,130 @@
+//! `result.json`: what a run has shown.
+
+use serde::{Deserialize, Serialize};
+
+/// What a run has shown so far. Stages that have not run yet are absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// The network's name.
+    pub network: String,
+    /// The data set's name.
+    pub dataset: String,
+    /// Where the data came from: a folder, the cache or the embedded subset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_source: Option<String>,
+    /// Images of the parts, training / validation / test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<[usize; 3]>,
+    /// The run's seed.
+    pub seed: u64,
+    /// Bits of each weight layer, in order.
+    #[serde(default)]
+    pub bits: Vec<u8>,
+    /// Names of the weight layers that were pinned, not searched.
+    #[serde(default)]
+    pub pinned: Vec<String>,
+    /// Plain mean of `bits`, as in the paper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_bits: Option<f64>,
+    /// Mean bits of a weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weighted_bits: Option<f64>,
+    /// Bytes of model.rlq.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob_bytes: Option<u64>,
+    /// Test accuracies, 0 to 1.
+    #[serde(default)]
+    pub accuracy: Accuracies,
+    /// Measured on the board.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceResult>,
+    /// Episodes that the search took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub episodes: Option<usize>,
+    /// Distinct assignments that the search fine-tuned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluations: Option<usize>,
+    /// Wall time of the stages.
+    #[serde(default)]
+    pub seconds: Seconds,
+}
+
+/// Test accuracies, 0 to 1.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Accuracies {
+    /// The float network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub float: Option<f64>,
+    /// The float network after as many further epochs as the long fine-tune took: the fair reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub float_same_training: Option<f64>,
+    /// The fine-tuned network with fake-quantised weights and activations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fake_quantized: Option<f64>,
+    /// The packed network, on the host's integer engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integer_host: Option<f64>,
+    /// The packed network on the board, over `device.samples` images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<f64>,
+}
+
+/// Measured on a board.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceResult {
+    /// The board's name.
+    pub board: String,
+    /// Test images that ran on it.
+    pub samples: usize,
+    /// Share of images whose logits all equal the host's integer engine's, bit for bit.
+    pub agreement: f64,
+    /// Host accuracy on the same images.
+    pub host_accuracy_same_samples: f64,
+    /// What a tick of the board's counter counts: `instructions` (QEMU) or `cycles`.
+    pub unit: String,
+    /// Mean over the images.
+    pub instructions_per_inference: f64,
+    /// The same at the board's clock, in milliseconds, one cycle an instruction: an estimate under QEMU.
+    pub estimated_ms_per_inference: f64,
+    /// One entry an operation of the blob.
+    pub layers: Vec<LayerResult>,
+    /// Activations and kernel scratch.
+    pub arena_bytes: u64,
+    /// Stack high-water mark.
+    pub stack_bytes: u64,
+    /// Code and constants of the firmware, without the blob.
+    pub firmware_flash_bytes: u64,
+}
+
+/// One operation on a board.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerResult {
+    /// The layer's name.
+    pub name: String,
+    /// Bits of its weights; absent for operations without weights.
+    pub bits: Option<u8>,
+    /// Instructions (or cycles) of one inference.
+    pub instructions: u64,
+    /// Multiply-accumulates of one inference.
+    pub macs: u64,
+}
+
+/// Wall time of the stages, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Float training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<f64>,
+    /// The search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<f64>,
+    /// The long fine-tune.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finetune: Option<f64>,
+    /// Packing and the host's integer evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<f64>,
+    /// Loading, inference and profile on the board, without building its firmware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<f64>,
+}
