@@ -9,4 +9,5 @@ pub mod network;
 pub mod pack;
 pub mod quantize;
 pub mod search;
+pub mod suggest;
 pub mod train;
