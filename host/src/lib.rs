@@ -5,8 +5,10 @@
 
 pub mod data;
 pub mod device;
+pub mod interrupt;
 pub mod network;
 pub mod pack;
+pub mod progress;
 pub mod quantize;
 pub mod search;
 pub mod suggest;

@@ -1,0 +1,59 @@
+//! The command line: one file a subcommand, each parsed once into plain options and then handed to a stage.
+
+mod bench;
+mod boards;
+mod data;
+mod demo;
+mod inspect;
+mod measure;
+mod networks;
+mod stage;
+
+use clap::{Parser, Subcommand};
+
+/// Take a neural network to 1-5 bits a weight, layer by layer, and run it on a microcontroller.
+///
+/// `releq demo` does the whole job on LeNet and MNIST: it trains, searches a bitwidth for each layer by reinforcement
+/// learning (ReLeQ), fine-tunes, packs, boots a virtual Cortex-M board and measures on it. The same steps stand alone:
+/// train, search, finetune, pack, measure, all on one run folder.
+#[derive(Debug, Parser)]
+#[command(name = "releq", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Train(stage::TrainArgs),
+    Search(stage::SearchArgs),
+    Finetune(stage::FinetuneArgs),
+    Pack(stage::PackArgs),
+    Inspect(inspect::InspectArgs),
+    Measure(measure::MeasureArgs),
+    Data(data::DataArgs),
+    Networks(networks::NetworksArgs),
+    Boards(boards::BoardsArgs),
+    Bench(bench::BenchArgs),
+}
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// What the command reports; the text says what to do next.
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Train(args) => stage::train(args),
+        Command::Search(args) => stage::search(args),
+        Command::Finetune(args) => stage::finetune(args),
+        Command::Pack(args) => stage::pack(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Measure(args) => measure::run(args),
+        Command::Data(args) => data::run(args),
+        Command::Networks(args) => networks::run(args),
+        Command::Boards(args) => boards::run(args),
+        Command::Bench(args) => bench::run(args),
+    }
+}
