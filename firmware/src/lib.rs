@@ -1,2 +1,20 @@
-//! fw
+//! releq's integer inference: runs a packed network of 1 to 8 bits a weight in place from flash, over one arena.
+//!
+//! - [`engine`]: walks a blob's operations; built for the host, it **is** the host's integer reference;
+//! - [`kernels`]: the arithmetic of each operation, portable and for the cores that have something faster;
+//! - [`arena`]: the one block of memory that holds all activations;
+//! - `testing` (feature `testing`): random networks and a slow oracle, for the tests of this crate and others.
+//!
+//! The crate is `no_std` and never allocates, save in `testing`.
 #![no_std]
+
+#[cfg(any(test, feature = "testing"))]
+extern crate alloc;
+
+pub mod arena;
+pub mod engine;
+pub mod kernels;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use engine::{Engine, Observer, required_arena};

@@ -73,6 +73,42 @@ pub fn codes_from(stream: &[u8], bits: Bitwidth, first: usize) -> impl Iterator<
     })
 }
 
+/// Writes the codes of a dense bitstream from code `first` on to `codes`, as many as it holds.
+///
+/// # Panics
+/// If the stream is too short to hold those codes.
+pub fn unpack(stream: &[u8], bits: Bitwidth, first: usize, codes: &mut [u8]) {
+    match bits.get() {
+        1 => unpack_width::<1>(stream, first, codes),
+        2 => unpack_width::<2>(stream, first, codes),
+        3 => unpack_width::<3>(stream, first, codes),
+        4 => unpack_width::<4>(stream, first, codes),
+        5 => unpack_width::<5>(stream, first, codes),
+        6 => unpack_width::<6>(stream, first, codes),
+        7 => unpack_width::<7>(stream, first, codes),
+        _ => unpack_width::<8>(stream, first, codes),
+    }
+}
+
+/// Eight codes at a time: they start at the same bit of a byte, so one window of `WIDTH + 1` bytes holds them.
+fn unpack_width<const WIDTH: usize>(stream: &[u8], first: usize, codes: &mut [u8]) {
+    let mask = ((1u32 << WIDTH) - 1) as u8;
+    let shift = first * WIDTH % 8;
+    let mut byte = first * WIDTH / 8;
+    for group in codes.chunks_mut(8) {
+        let mut window = [0; 16];
+        let whole = &stream[byte..];
+        let len = if whole.len() > WIDTH { WIDTH + 1 } else { whole.len() };
+        window[..len].copy_from_slice(&whole[..len]);
+        assert!(len * 8 >= shift + group.len() * WIDTH, "the stream is too short");
+        let window = (u128::from_le_bytes(window) >> shift) as u64;
+        for (i, code) in group.iter_mut().enumerate() {
+            *code = (window >> (i * WIDTH)) as u8 & mask;
+        }
+        byte += WIDTH;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -101,7 +137,12 @@ mod tests {
                 prop_assert_eq!(codes_from(&packed, bits, i).next(), Some(code));
             }
             let streamed: Vec<u8> = codes_from(&packed, bits, 0).take(codes.len()).collect();
-            prop_assert_eq!(streamed, codes);
+            prop_assert_eq!(&streamed, &codes);
+            for first in 0..codes.len() {
+                let mut unpacked = vec![0; codes.len() - first];
+                unpack(&packed, bits, first, &mut unpacked);
+                prop_assert_eq!(&unpacked[..], &codes[first..]);
+            }
         }
 
         #[test]

@@ -65,6 +65,11 @@ pub enum BlobError {
         /// Bytes that the device has.
         available: u32,
     },
+    /// The device's arena does not start at a multiple of [`super::ALIGNMENT`] in memory.
+    ArenaMisaligned {
+        /// Its address modulo the alignment.
+        remainder: u8,
+    },
 }
 
 /// What is wrong with one operation.
@@ -160,6 +165,9 @@ impl fmt::Display for BlobError {
             Self::EndsMismatch => f.write_str("the blob's input or output is not that of its operations"),
             Self::ArenaTooSmall { needed, available } => {
                 write!(f, "the network needs {needed} bytes of working memory, there are {available}")
+            }
+            Self::ArenaMisaligned { remainder } => {
+                write!(f, "the working memory lies {remainder} bytes past a multiple of {}", super::ALIGNMENT)
             }
         }
     }
