@@ -1,0 +1,100 @@
+//! The same operations made of candle's own: for other devices than the CPU, as the oracle in tests, and as the other
+//! side of the bench.
+
+use candle_core::{D, Result, Tensor, bail};
+
+use super::{BatchStatistics, Conv2dConfig, WeightGrid};
+
+/// As [`super::conv2d`].
+///
+/// # Errors
+/// What candle reports; strides that differ between rows and columns.
+pub fn conv2d(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, config: Conv2dConfig) -> Result<Tensor> {
+    let Conv2dConfig { stride, padding, groups } = config;
+    if stride.0 != stride.1 {
+        bail!("the backend has no convolution of stride {stride:?}");
+    }
+    let padded = input.pad_with_zeros(2, padding.0, padding.0)?.pad_with_zeros(3, padding.1, padding.1)?;
+    let output = padded.conv2d(weight, 0, stride.0, 1, groups)?;
+    match bias {
+        Some(bias) => output.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
+        None => Ok(output),
+    }
+}
+
+/// As [`super::max_pool2d`].
+///
+/// Candle's gradient of a maximum is too small by the size of the window, which is put right here.
+///
+/// # Errors
+/// What candle reports.
+pub fn max_pool2d(input: &Tensor, size: (usize, usize), stride: (usize, usize)) -> Result<Tensor> {
+    let pooled = input.max_pool2d_with_stride(size, stride)?;
+    let window = (size.0 * size.1) as f64;
+    (&pooled * window)? - (pooled.detach() * (window - 1.0))?
+}
+
+/// As [`super::linear`].
+///
+/// # Errors
+/// What candle reports.
+pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let output = input.matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => output.broadcast_add(bias),
+        None => Ok(output),
+    }
+}
+
+/// As [`super::batch_norm_train`].
+///
+/// # Errors
+/// What candle reports.
+pub fn batch_norm_train(
+    input: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    epsilon: f64,
+) -> Result<(Tensor, BatchStatistics)> {
+    let channels = input.dim(1)?;
+    let broadcast = |tensor: &Tensor| tensor.reshape((1, channels, 1, 1));
+    let by_channel = input.transpose(0, 1)?.flatten_from(1)?;
+    let mean = by_channel.mean(D::Minus1)?;
+    let centred = input.broadcast_sub(&broadcast(&mean)?)?;
+    let variance = centred.sqr()?.transpose(0, 1)?.flatten_from(1)?.mean(D::Minus1)?;
+    let deviation = broadcast(&(&variance + epsilon)?.sqrt()?)?;
+    let output = centred.broadcast_div(&deviation)?.broadcast_mul(&broadcast(gamma)?)?;
+    let statistics = BatchStatistics { mean: mean.detach(), variance: variance.detach() };
+    Ok((output.broadcast_add(&broadcast(beta)?)?, statistics))
+}
+
+/// As [`super::fake_quantize_activations`].
+///
+/// # Errors
+/// What candle reports.
+pub fn fake_quantize_activations(input: &Tensor, scale: f32, zero_point: u8) -> Result<Tensor> {
+    let (scale, zero) = (f64::from(scale), f64::from(zero_point));
+    // The clamp is differentiable; what rounding adds is a constant for the gradient.
+    let clamped = input.clamp(-zero * scale, (255.0 - zero) * scale)?;
+    let rounded = ((clamped.detach() / scale)?.round()? * scale)?;
+    &clamped + (rounded - clamped.detach())?
+}
+
+/// As [`super::fake_quantize_weights`].
+///
+/// # Errors
+/// What candle reports.
+pub fn fake_quantize_weights(weight: &Tensor, step: &Tensor, grid: WeightGrid) -> Result<Tensor> {
+    let mut shape = vec![1; weight.rank()];
+    shape[0] = step.elem_count();
+    let scale = grid.step_gradient_scale;
+    // The step's value is unchanged, its gradient is scaled.
+    let step = ((step * scale)? + (step.detach() * (1.0 - scale))?)?.reshape(shape)?;
+    let (half_zero, largest) = (f64::from(grid.zero) / 2.0, f64::from(grid.levels - 1));
+    let place = (weight.broadcast_div(&step)? + half_zero)?;
+    let clamped = place.clamp(-0.5, largest + 0.5)?;
+    let code = clamped.detach().round()?.clamp(0.0, largest)?;
+    let through = (&clamped + (code - clamped.detach())?)?;
+    // Where the place was cut off the step alone has a gradient; `clamped` is a constant there.
+    (through - half_zero)?.broadcast_mul(&step)
+}
