@@ -10,6 +10,7 @@ pub mod network;
 pub mod pack;
 pub mod progress;
 pub mod quantize;
+pub mod run;
 pub mod search;
 pub mod suggest;
 pub mod train;

@@ -42,10 +42,11 @@ impl Log {
     pub fn write(&mut self, stage: &str, event: &impl Serialize) {
         let Some(file) = &mut self.file else { return };
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        let written = serde_json::to_vec(&Line { time, stage, event }).map_err(std::io::Error::other).and_then(|mut line| {
-            line.push(b'\n');
-            file.write_all(&line)
-        });
+        let written =
+            serde_json::to_vec(&Line { time, stage, event }).map_err(std::io::Error::other).and_then(|mut line| {
+                line.push(b'\n');
+                file.write_all(&line)
+            });
         if let Err(error) = written {
             eprintln!("warning: log.jsonl is not written any more: {error}");
             self.file = None;

@@ -1,2 +1,27 @@
-//! Training: operations with gradients, the model built from a graph, the step, the schedule, checkpoints.
+//! Training: operations with gradients, the model built from a graph, the loop, checkpoints, and the oracle that answers a
+//! search.
+
+pub mod checkpoint;
+mod fit;
+mod model;
 pub mod ops;
+
+pub use fit::{Accuracy, FitConfig, FitProgress, TrainingData, evaluate, fit};
+pub use model::{Model, Pass, Quantization};
+
+/// Why a training ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The loss is not a number any more.
+    #[error("the training diverged at step {step}: the loss is no number; lower the learning rate")]
+    Diverged {
+        /// The step.
+        step: usize,
+    },
+    /// Somebody asked it to stop.
+    #[error("stopped")]
+    Stopped,
+    /// The device refuses.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
