@@ -1,0 +1,132 @@
+//! Every setting of the search, each with its default and where that comes from.
+
+use std::collections::BTreeMap;
+
+use releq_shared::Bitwidth;
+use serde::{Deserialize, Serialize};
+
+use super::{Cost, FEATURES, Feature, LayerFacts, Reward, SearchError};
+
+/// Settings of the search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Episodes. The paper's searches converge within some hundred.
+    pub episodes: usize,
+    /// Episodes of one batch, all collected with one policy; their evaluations may run side by side.
+    pub batch: usize,
+    /// The bitwidths to choose from. Paper: {1,2,3,4,5} on small networks.
+    pub actions: Vec<u8>,
+    /// Bits of every layer when an episode starts. Paper: 8.
+    pub initial_bits: u8,
+    /// Layers that keep given bits, by name. The agent walks past them without a choice, but sees them.
+    pub pinned: BTreeMap<String, u8>,
+    /// What an assignment is worth.
+    pub reward: Reward,
+    /// What an assignment costs.
+    pub cost: Cost,
+    /// What the agent sees of a layer; for ablations.
+    pub features: Vec<Feature>,
+    /// Whether the agent has its LSTM; without it a dense layer of the same width takes its place.
+    pub lstm: bool,
+    /// The agent's training.
+    pub ppo: PpoConfig,
+}
+
+/// Settings of the agent's training (PPO, arXiv 1707.06347).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PpoConfig {
+    /// Adam's learning rate. Paper: 1e-4, which needs thousands of episodes; this default needs about a hundred.
+    pub lr: f64,
+    /// How far the ratio of new to old probability may move. Paper: 0.1, studied from 0.1 to 0.3.
+    pub clip: f64,
+    /// Passes over a batch. Paper: 3.
+    pub epochs: usize,
+    /// Discount from layer to layer. 1: an episode is short, and its reward belongs to all its choices.
+    pub discount: f64,
+    /// Lambda of generalised advantage estimation (arXiv 1506.02438). Paper: 0.99.
+    pub gae_lambda: f64,
+    /// Weight of the entropy bonus, which falls linearly to zero over the episodes.
+    pub entropy: f64,
+    /// Weight of the value loss.
+    pub value: f64,
+    /// Gradients are scaled down to this norm.
+    pub max_grad_norm: f64,
+}
+
+impl Default for PpoConfig {
+    fn default() -> Self {
+        Self {
+            lr: 2e-3,
+            clip: 0.2,
+            epochs: 6,
+            discount: 1.0,
+            gae_lambda: 0.99,
+            entropy: 0.02,
+            value: 0.5,
+            max_grad_norm: 0.5,
+        }
+    }
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self {
+            episodes: 160,
+            batch: 8,
+            actions: vec![1, 2, 3, 4, 5],
+            initial_bits: 8,
+            pinned: BTreeMap::new(),
+            reward: Reward::default(),
+            cost: Cost::default(),
+            features: FEATURES.to_vec(),
+            lstm: true,
+            ppo: PpoConfig::default(),
+        }
+    }
+}
+
+impl SearchConfig {
+    /// The bitwidths to choose from.
+    ///
+    /// # Errors
+    /// [`SearchError::Config`] if there is none, or one is no bitwidth.
+    pub fn action_set(&self) -> Result<Vec<Bitwidth>, SearchError> {
+        let mut actions = self.actions.clone();
+        actions.sort_unstable();
+        actions.dedup();
+        if actions.is_empty() {
+            return Err(SearchError::Config("there is no bitwidth to choose from".to_owned()));
+        }
+        actions.into_iter().map(bitwidth).collect()
+    }
+
+    /// The bits of each pinned layer.
+    ///
+    /// # Errors
+    /// [`SearchError::Config`] if a name is no layer's, or a number no bitwidth.
+    pub fn pins(&self, layers: &[LayerFacts]) -> Result<Vec<Option<Bitwidth>>, SearchError> {
+        let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+        if let Some(wrong) = self.pinned.keys().find(|name| !names.contains(&name.as_str())) {
+            let hint = crate::suggest::hint(wrong, &names);
+            let known = names.join(", ");
+            return Err(SearchError::Config(format!(
+                "there is no layer {wrong:?} to pin{hint}; the layers are {known}"
+            )));
+        }
+        names.iter().map(|name| self.pinned.get(*name).map(|&bits| bitwidth(bits)).transpose()).collect()
+    }
+
+    /// The bits that every layer starts an episode with.
+    ///
+    /// # Errors
+    /// [`SearchError::Config`] if that is no bitwidth.
+    pub fn initial(&self) -> Result<Bitwidth, SearchError> {
+        bitwidth(self.initial_bits)
+    }
+}
+
+fn bitwidth(bits: u8) -> Result<Bitwidth, SearchError> {
+    Bitwidth::new(bits).map_err(|error| SearchError::Config(error.to_string()))
+}

@@ -1,0 +1,222 @@
+//! The search from its first episode to its choice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use releq_shared::Bitwidth;
+use serde::{Deserialize, Serialize};
+
+use super::agent::{Agent, LstmState};
+use super::ppo::{Ppo, Rollout, UpdateStatistics};
+use super::state::observe;
+use super::{AccuracyOracle, Assignment, Evaluation, LayerFacts, SearchCheckpoint, SearchConfig, SearchError};
+
+/// An assignment with what is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// The bits.
+    pub bits: Assignment,
+    /// Validation accuracy after a short fine-tune, 0 to 1.
+    pub accuracy: f64,
+    /// Cost, 1 at 8 bits everywhere.
+    pub cost: f64,
+    /// Reward.
+    pub reward: f64,
+    /// Whether the accuracy is within the reward's bound.
+    pub accepted: bool,
+}
+
+/// One update of a running search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchEvent {
+    /// Episodes done.
+    pub episodes: usize,
+    /// Episodes to do.
+    pub of: usize,
+    /// Distinct assignments evaluated so far.
+    pub evaluations: usize,
+    /// The episodes of this batch.
+    pub batch: Vec<Evaluated>,
+    /// The best so far.
+    pub best: Evaluated,
+    /// Probability of each bitwidth, by layer, mean over the batch.
+    pub probabilities: Vec<Vec<f32>>,
+    /// What the update did.
+    pub update: UpdateStatistics,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchOutcome {
+    /// The choice: of all evaluated assignments within the bound the cheapest, of equally cheap ones the most accurate.
+    pub best: Evaluated,
+    /// What the trained policy does when it takes its most probable actions.
+    pub greedy: Evaluated,
+    /// Everything evaluated, best first.
+    pub evaluated: Vec<Evaluated>,
+    /// Validation accuracy of the float network.
+    pub float_accuracy: f64,
+    /// Episodes done.
+    pub episodes: usize,
+}
+
+struct Search<'a> {
+    config: &'a SearchConfig,
+    layers: &'a [LayerFacts],
+    oracle: &'a mut dyn AccuracyOracle,
+    actions: Vec<Bitwidth>,
+    pins: Vec<Option<Bitwidth>>,
+    /// The lowest cost that actions and pins allow.
+    cheapest: f64,
+    memo: BTreeMap<Assignment, Evaluation>,
+    agent: Agent,
+}
+
+/// Runs a search, or goes on with one. `events` hears of every update, with the state to go on from, and may stop it.
+/// Everything random follows from `seed`.
+///
+/// # Errors
+/// [`SearchError`]; after [`SearchError::Stopped`] the last checkpoint that `events` got goes on.
+pub fn run(
+    config: &SearchConfig,
+    layers: &[LayerFacts],
+    oracle: &mut dyn AccuracyOracle,
+    seed: u64,
+    resume: Option<&SearchCheckpoint>,
+    events: &mut dyn FnMut(&SearchEvent, &SearchCheckpoint) -> ControlFlow<()>,
+) -> Result<SearchOutcome, SearchError> {
+    if layers.is_empty() || config.batch == 0 || config.episodes == 0 || config.features.is_empty() {
+        let problem = "a search needs layers, at least one feature, and batches of at least one episode";
+        return Err(SearchError::Config(problem.to_owned()));
+    }
+    let (actions, pins) = (config.action_set()?, config.pins(layers)?);
+    let agent = Agent::new(config.features.len(), actions.len(), config.lstm, seed)?;
+    let mut ppo = Ppo::new(&agent, config.ppo.clone())?;
+    let lowest = Assignment(pins.iter().map(|pin| pin.unwrap_or(actions[0])).collect());
+    let cheapest = config.cost.of(&lowest, layers);
+    let mut search = Search { config, layers, oracle, actions, pins, cheapest, memo: BTreeMap::new(), agent };
+    let mut episodes = 0;
+    if let Some(checkpoint) = resume {
+        if !checkpoint.is_of(config, seed) {
+            return Err(SearchError::Checkpoint("it is of a search with other settings".to_owned()));
+        }
+        checkpoint.restore(&search.agent, &mut ppo)?;
+        (episodes, search.memo) = (checkpoint.episodes, checkpoint.memo.clone());
+    }
+    while episodes < config.episodes {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // A stream of random numbers for each batch: a search that goes on needs no other memory of chance.
+        rng.set_stream(1 + episodes as u64);
+        let count = config.batch.min(config.episodes - episodes);
+        let (assignments, mut rollout, probabilities) = search.walk(count, Some(&mut rng))?;
+        search.evaluate(&assignments)?;
+        let batch = search.describe_all(&assignments);
+        if let Some(last) = rollout.rewards.last_mut() {
+            *last = batch.iter().map(|evaluated| evaluated.reward as f32).collect();
+        }
+        let left = 1.0 - episodes as f64 / config.episodes as f64;
+        let update = ppo.update(&search.agent, &rollout, config.ppo.entropy * left)?;
+        episodes += count;
+        let checkpoint = SearchCheckpoint::of(config, seed, episodes, &search.memo, &search.agent, &ppo)?;
+        let best = search.ranked().into_iter().next().ok_or(SearchError::NothingEvaluated)?;
+        let evaluations = search.memo.len();
+        let event = SearchEvent { episodes, of: config.episodes, evaluations, batch, best, probabilities, update };
+        if events(&event, &checkpoint).is_break() && episodes < config.episodes {
+            return Err(SearchError::Stopped);
+        }
+    }
+    let (greedy, _, _) = search.walk(1, None)?;
+    search.evaluate(&greedy)?;
+    let greedy = search.describe(&greedy[0]);
+    let evaluated = search.ranked();
+    let best = evaluated.first().cloned().ok_or(SearchError::NothingEvaluated)?;
+    if search.memo.values().all(|evaluation| evaluation.diverged) {
+        return Err(SearchError::NothingEvaluated);
+    }
+    Ok(SearchOutcome { best, greedy, evaluated, float_accuracy: search.oracle.float_accuracy(), episodes })
+}
+
+impl Search<'_> {
+    /// Walks the layers for `count` episodes side by side: drawn at random, or by the most probable actions. Rewards are
+    /// still zero. Also returns the mean probability of each action, by layer.
+    #[expect(clippy::type_complexity, reason = "what a walk leaves behind")]
+    fn walk(
+        &self,
+        count: usize,
+        mut rng: Option<&mut ChaCha8Rng>,
+    ) -> Result<(Vec<Assignment>, Rollout, Vec<Vec<f32>>), SearchError> {
+        let initial = self.config.initial()?;
+        let start = Assignment(self.pins.iter().map(|pin| pin.unwrap_or(initial)).collect());
+        let mut assignments = vec![start; count];
+        let mut rollout = Rollout::default();
+        let mut mean_probabilities = Vec::new();
+        let mut carried = LstmState::zero(count)?;
+        for layer in 0..self.layers.len() {
+            let see = |bits| observe(&self.config.features, self.layers, layer, bits, self.config.cost, 1.0);
+            let states: Vec<Vec<f32>> = assignments.iter().map(see).collect();
+            let draw = rng.as_mut().map(|rng| &mut **rng as &mut dyn rand::Rng);
+            let (actions, log_probabilities, values, probabilities, next) = self.agent.act(&states, &carried, draw)?;
+            if self.pins[layer].is_none() {
+                for (assignment, &action) in assignments.iter_mut().zip(&actions) {
+                    assignment.0[layer] = self.actions[action as usize];
+                }
+            }
+            let mean = |action: usize| probabilities.iter().map(|row| row[action]).sum::<f32>() / count as f32;
+            mean_probabilities.push((0..self.actions.len()).map(mean).collect());
+            rollout.states.push(states);
+            rollout.actions.push(actions);
+            rollout.free.push(self.pins[layer].is_none());
+            rollout.log_probabilities.push(log_probabilities);
+            rollout.values.push(values);
+            rollout.rewards.push(vec![0.0; count]);
+            carried = next;
+        }
+        Ok((assignments, rollout, mean_probabilities))
+    }
+
+    /// Evaluates what is not known yet, all at once.
+    fn evaluate(&mut self, assignments: &[Assignment]) -> Result<(), SearchError> {
+        let unknown: BTreeSet<&Assignment> = assignments.iter().filter(|a| !self.memo.contains_key(a)).collect();
+        let unknown: Vec<Assignment> = unknown.into_iter().cloned().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let answers = self.oracle.evaluate(&unknown).map_err(SearchError::Oracle)?;
+        if answers.len() != unknown.len() {
+            let problem = format!("{} answers to {} assignments", answers.len(), unknown.len());
+            return Err(SearchError::Oracle(problem.into()));
+        }
+        for (assignment, mut answer) in unknown.into_iter().zip(answers) {
+            if !answer.accuracy.is_finite() {
+                answer = Evaluation { accuracy: 0.0, diverged: true, ..answer };
+            }
+            self.memo.insert(assignment, answer);
+        }
+        Ok(())
+    }
+
+    /// What is known of an assignment; one that was never evaluated counts as having failed.
+    fn describe(&self, bits: &Assignment) -> Evaluated {
+        let accuracy = self.memo.get(bits).map_or(0.0, |evaluation| evaluation.accuracy);
+        let float = self.oracle.float_accuracy();
+        let cost = self.config.cost.of(bits, self.layers);
+        let reward = self.config.reward.of(accuracy, float, cost, self.cheapest);
+        Evaluated { bits: bits.clone(), accuracy, cost, reward, accepted: self.config.reward.accepts(accuracy, float) }
+    }
+
+    fn describe_all(&self, assignments: &[Assignment]) -> Vec<Evaluated> {
+        assignments.iter().map(|bits| self.describe(bits)).collect()
+    }
+
+    /// Everything evaluated: what the bound accepts first, by reward, of equals the most accurate.
+    fn ranked(&self) -> Vec<Evaluated> {
+        let mut all: Vec<Evaluated> = self.memo.keys().map(|bits| self.describe(bits)).collect();
+        all.sort_by(|a, b| {
+            let by_reward = b.reward.total_cmp(&a.reward).then(b.accuracy.total_cmp(&a.accuracy));
+            b.accepted.cmp(&a.accepted).then(by_reward)
+        });
+        all
+    }
+}

@@ -1,0 +1,168 @@
+//! The search as a whole, on imaginary accuracies.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use releq::search::imaginary::ImaginaryOracle;
+use releq::search::*;
+
+fn layers(count: usize) -> Vec<LayerFacts> {
+    let layer = |i: usize| LayerFacts {
+        name: format!("layer{i}"),
+        out_channels: 10 * (i + 1),
+        in_channels: 5 * (i + 1),
+        kernel: 5 - i % 3,
+        weights: 500 * 7u64.pow(i as u32 % 4),
+        macs: 100_000,
+        weight_std: 0.1 / (i + 1) as f64,
+    };
+    (0..count).map(layer).collect()
+}
+
+fn search(config: &SearchConfig, oracle: &mut ImaginaryOracle, seed: u64) -> SearchOutcome {
+    run(config, &layers(4), oracle, seed, None, &mut |_, _| ControlFlow::Continue(())).unwrap()
+}
+
+/// Episodes within which the agent must have found the optimum of the imaginary environments.
+const EPISODES: usize = 240;
+
+fn config() -> SearchConfig {
+    let reward = Reward::Constraint { max_loss_points: 0.5 };
+    SearchConfig { episodes: EPISODES, reward, ..SearchConfig::default() }
+}
+
+#[test]
+fn the_agent_finds_the_floor_where_accuracy_is_free() {
+    for seed in 0..5 {
+        let outcome = search(&config(), &mut ImaginaryOracle::linear(0.0, 1.0), seed);
+        assert_eq!(outcome.best.bits.to_string(), "1,1,1,1", "seed {seed}");
+        assert_eq!(outcome.greedy.bits.to_string(), "1,1,1,1", "the policy itself, seed {seed}");
+    }
+}
+
+#[test]
+fn the_agent_finds_the_optimum_where_layers_differ() {
+    for seed in 0..5 {
+        let outcome = search(&config(), &mut ImaginaryOracle::per_layer(vec![2, 1, 3, 1], 1.0), seed);
+        assert_eq!(outcome.best.bits.to_string(), "2,1,3,1", "seed {seed}");
+    }
+}
+
+#[test]
+fn the_agent_meets_the_bound_of_a_linear_landscape() {
+    for seed in 0..5 {
+        // Full accuracy from a mean of 2.5 bits on.
+        let outcome = search(&config(), &mut ImaginaryOracle::linear(3.2, 0.0), seed);
+        assert!(outcome.best.accepted && outcome.best.bits.mean_bits() <= 2.5, "seed {seed}: {}", outcome.best.bits);
+    }
+}
+
+#[test]
+fn nothing_is_evaluated_twice() {
+    let mut oracle = ImaginaryOracle::per_layer(vec![2, 1, 3, 1], 1.0);
+    let outcome = search(&config(), &mut oracle, 3);
+    assert_eq!(oracle.asked, outcome.evaluated.len());
+    assert!(oracle.asked < EPISODES);
+}
+
+#[test]
+fn pinned_layers_keep_their_bits() {
+    let pinned = BTreeMap::from([("layer0".to_owned(), 8), ("layer3".to_owned(), 5)]);
+    let outcome = search(&SearchConfig { pinned, ..config() }, &mut ImaginaryOracle::linear(0.0, 1.0), 1);
+    assert!(outcome.evaluated.iter().all(|e| (e.bits.0[0].get(), e.bits.0[3].get()) == (8, 5)));
+    assert_eq!(outcome.best.bits.to_string(), "8,1,1,5");
+}
+
+#[test]
+fn settings_without_sense_are_refused() {
+    let refuse = |config: SearchConfig| {
+        let mut oracle = ImaginaryOracle::linear(0.0, 1.0);
+        run(&config, &layers(4), &mut oracle, 1, None, &mut |_, _| ControlFlow::Continue(())).unwrap_err().to_string()
+    };
+    assert!(refuse(SearchConfig { actions: vec![0], ..config() }).contains("0 is no bitwidth"));
+    assert!(refuse(SearchConfig { actions: vec![], ..config() }).contains("no bitwidth to choose"));
+    let pinned = BTreeMap::from([("layer9".to_owned(), 8)]);
+    assert!(refuse(SearchConfig { pinned, ..config() }).contains("did you mean"));
+}
+
+#[test]
+fn a_search_that_was_stopped_goes_on_as_if_nothing_had_happened() {
+    let config = SearchConfig { episodes: 48, ..config() };
+    let oracle = || ImaginaryOracle::per_layer(vec![2, 1, 3, 1], 1.0);
+    let straight = search(&config, &mut oracle(), 7);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("search.checkpoint");
+    let stopped = run(&config, &layers(4), &mut oracle(), 7, None, &mut |event, checkpoint| {
+        checkpoint.save(&path).unwrap();
+        if event.episodes >= 24 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(stopped, Err(SearchError::Stopped)));
+    let checkpoint = SearchCheckpoint::load(&path).unwrap();
+    assert_eq!(checkpoint.episodes, 24);
+    let go_on = &mut |_: &SearchEvent, _: &SearchCheckpoint| ControlFlow::Continue(());
+    let resumed = run(&config, &layers(4), &mut oracle(), 7, Some(&checkpoint), go_on).unwrap();
+    assert_eq!(resumed, straight);
+    let other = SearchConfig { batch: 4, ..config };
+    let refused = run(&other, &layers(4), &mut oracle(), 7, Some(&checkpoint), go_on);
+    assert!(matches!(refused, Err(SearchError::Checkpoint(_))));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("search.checkpoint");
+    std::fs::write(&path, b"rubbish").unwrap();
+    assert!(SearchCheckpoint::load(&path).unwrap_err().to_string().contains("is damaged"));
+}
+
+/// Fails on everything but the highest bits.
+struct Diverging;
+
+impl AccuracyOracle for Diverging {
+    fn evaluate(&mut self, assignments: &[Assignment]) -> Result<Vec<Evaluation>, OracleError> {
+        let answer = |a: &Assignment| Evaluation {
+            accuracy: if a.mean_bits() > 3.0 { 1.0 } else { f64::NAN },
+            diverged: false,
+            seconds: 0.0,
+        };
+        Ok(assignments.iter().map(answer).collect())
+    }
+
+    fn float_accuracy(&self) -> f64 {
+        1.0
+    }
+}
+
+#[test]
+fn diverged_fine_tunes_are_failures_not_crashes() {
+    let go_on = &mut |_: &SearchEvent, _: &SearchCheckpoint| ControlFlow::Continue(());
+    let outcome = run(&config(), &layers(4), &mut Diverging, 1, None, go_on).unwrap();
+    assert!(outcome.best.bits.mean_bits() > 3.0);
+    assert!(outcome.evaluated.iter().filter(|e| e.bits.mean_bits() <= 3.0).all(|e| !e.accepted));
+}
+
+#[test]
+fn events_become_lines_of_json() {
+    let mut lines = 0;
+    run(&config(), &layers(4), &mut ImaginaryOracle::linear(0.0, 1.0), 1, None, &mut |event, _| {
+        let line = serde_json::to_string(event).unwrap();
+        assert_eq!(serde_json::from_str::<SearchEvent>(&line).unwrap().episodes, event.episodes);
+        lines += 1;
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(lines, EPISODES / 8);
+}
+
+#[test]
+fn the_lstm_state_is_carried_through_an_episode() {
+    let agent = Agent::new(2, 3, true, 1).unwrap();
+    let zero = LstmState::zero(1).unwrap();
+    let states = |x: f32| vec![vec![x, 0.5]];
+    let (_, _, _, _, carried) = agent.act(&states(0.9), &zero, None).unwrap();
+    let (_, _, value_carried, with, _) = agent.act(&states(0.1), &carried, None).unwrap();
+    let (_, _, value_reset, without, _) = agent.act(&states(0.1), &zero, None).unwrap();
+    assert_ne!(with, without, "the state of the first step must change the second");
+    assert_ne!(value_carried, value_reset);
+}
