@@ -127,7 +127,7 @@ impl FoldedWeights {
     #[must_use]
     pub fn smallest_output_scale(&self, input_scale: f64) -> f64 {
         let coarsest = self.scales.iter().fold(0.0, |a: f64, &b| a.max(b));
-        coarsest * input_scale / 2.0 / MAX_CHANNEL_SCALE * (1.0 + 1e-9)
+        coarsest * input_scale / 2.0 / MAX_CHANNEL_SCALE * (1.0 + 1e-6)
     }
 }
 

@@ -1,7 +1,13 @@
 //! From a trained network to a blob: fold, calibrate, plan, lay out.
 
+pub mod integer;
 pub mod layer;
+mod lower;
 pub mod plan;
+mod target;
+
+pub use lower::{BlobFacts, pack};
+pub use target::{LayerShape, Target};
 
 use releq_shared::blob::BlobError;
 
@@ -39,4 +45,7 @@ pub enum PackError {
     /// The blob that came out is not sound.
     #[error("the packed model is not sound: {0}")]
     Blob(#[from] BlobError),
+    /// The network's tensors cannot be read.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
 }

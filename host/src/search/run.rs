@@ -113,8 +113,13 @@ pub fn run(
         let (assignments, mut rollout, probabilities) = search.walk(count, Some(&mut rng))?;
         search.evaluate(&assignments)?;
         let batch = search.describe_all(&assignments);
-        if let Some(last) = rollout.rewards.last_mut() {
-            *last = batch.iter().map(|evaluated| evaluated.reward as f32).collect();
+        // What a choice saves is its own reward at once; the last layer gets the rest, so that an episode's sum is the
+        // reward of its assignment (potential-based shaping, which leaves the best policy what it was).
+        for (episode, evaluated) in batch.iter().enumerate() {
+            let paid: f32 = rollout.rewards.iter().map(|layer| layer[episode]).sum();
+            if let Some(last) = rollout.rewards.last_mut() {
+                last[episode] += evaluated.reward as f32 - paid;
+            }
         }
         let left = 1.0 - episodes as f64 / config.episodes as f64;
         let update = ppo.update(&search.agent, &rollout, config.ppo.entropy * left)?;
@@ -140,7 +145,7 @@ pub fn run(
 
 impl Search<'_> {
     /// Walks the layers for `count` episodes side by side: drawn at random, or by the most probable actions. Rewards are
-    /// still zero. Also returns the mean probability of each action, by layer.
+    /// what each choice saves of the cost. Also returns the mean probability of each action, by layer.
     #[expect(clippy::type_complexity, reason = "what a walk leaves behind")]
     fn walk(
         &self,
@@ -158,9 +163,13 @@ impl Search<'_> {
             let states: Vec<Vec<f32>> = assignments.iter().map(see).collect();
             let draw = rng.as_mut().map(|rng| &mut **rng as &mut dyn rand::Rng);
             let (actions, log_probabilities, values, probabilities, next) = self.agent.act(&states, &carried, draw)?;
+            let mut saved = vec![0.0; count];
             if self.pins[layer].is_none() {
-                for (assignment, &action) in assignments.iter_mut().zip(&actions) {
+                for ((assignment, &action), saved) in assignments.iter_mut().zip(&actions).zip(&mut saved) {
+                    let before = self.config.cost.of(assignment, self.layers);
                     assignment.0[layer] = self.actions[action as usize];
+                    let after = self.config.cost.of(assignment, self.layers);
+                    *saved = ((before - after) / (1.0 - self.cheapest).max(f64::MIN_POSITIVE)) as f32;
                 }
             }
             let mean = |action: usize| probabilities.iter().map(|row| row[action]).sum::<f32>() / count as f32;
@@ -170,7 +179,7 @@ impl Search<'_> {
             rollout.free.push(self.pins[layer].is_none());
             rollout.log_probabilities.push(log_probabilities);
             rollout.values.push(values);
-            rollout.rewards.push(vec![0.0; count]);
+            rollout.rewards.push(saved);
             carried = next;
         }
         Ok((assignments, rollout, mean_probabilities))

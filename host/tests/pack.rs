@@ -1,0 +1,92 @@
+//! A packed network computes what its training computed.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use releq::data::{Images, PixelGrid};
+use releq::network::zoo;
+use releq::pack::integer::run_blob;
+use releq::pack::{BlobFacts, Target, pack};
+use releq::train::{Model, Pass, Quantization};
+use releq_shared::Bitwidth;
+use releq_shared::blob::{AlignedCopy, Blob};
+
+fn random_images(graph: &releq::network::Graph, count: usize, rng: &mut ChaCha8Rng) -> Images {
+    let shape = graph.input();
+    let pixels = (0..count * shape.elements()).map(|_| rng.random()).collect();
+    Images { shape, pixels, labels: vec![0; count] }
+}
+
+/// Gives batch norms statistics that differ from channel to channel, and gains of both signs.
+fn unsettle(model: &Model, rng: &mut ChaCha8Rng) {
+    for (name, var) in model.parameters().iter().chain(model.statistics()) {
+        let range = match name.rsplit('.').next().unwrap() {
+            "bias" | "beta" | "mean" => -0.3..0.3,
+            "variance" => 0.5..2.0,
+            "gamma" => -1.5..1.5,
+            _ => continue,
+        };
+        let values: Vec<f32> = (0..var.elem_count()).map(|_| rng.random_range(range.clone())).collect();
+        var.set(&candle_core::Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+    }
+}
+
+/// Packs a random network and compares its logits with those of the fake-quantised pass: the mean difference relative to
+/// the logits' spread. Rounding may fall apart by a step here and there, no more.
+fn difference(name: &str, bits: u8, images: usize) -> f64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(u64::from(bits));
+    let graph = Arc::new(zoo::by_name(name).unwrap());
+    let model = Model::new(graph.clone(), 3, &Device::Cpu).unwrap();
+    unsettle(&model, &mut rng);
+    let images = random_images(&graph, images, &mut rng);
+    let grid = PixelGrid { scale: 1.0 / 64.0, zero_point: 120 };
+    let batch = images.batch(0, images.len(), grid, &Device::Cpu).unwrap();
+    let bits = vec![Some(Bitwidth::new(bits).unwrap()); graph.weight_layers().len()];
+    let mut quantization = Quantization::of_weights(&model, &bits).unwrap();
+    quantization.calibrate(&model, &batch.images).unwrap();
+    let classes: Vec<String> = (0..graph.classes()).map(|class| class.to_string()).collect();
+    let facts = BlobFacts { dataset: "random", classes: &classes, grid, seed: 1, config_hash: 2 };
+    let blob = pack(&model, &quantization, &facts, Target::default()).unwrap();
+    let aligned = AlignedCopy::new(&blob);
+    let scale = Blob::new_checked(&aligned).unwrap().header().output_scale;
+    let expected: Vec<f32> = model
+        .forward(&batch.images, Pass::Infer(Some(&quantization)))
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap();
+    let got: Vec<f32> =
+        run_blob(&blob, &images).unwrap().logits.concat().into_iter().map(|logit| logit as f32 * scale).collect();
+    let mean = expected.iter().sum::<f32>() / expected.len() as f32;
+    let spread = expected.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
+    let error = expected.iter().zip(&got).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
+    f64::from((error / spread).sqrt())
+}
+
+#[test]
+fn packed_networks_compute_what_training_did() {
+    for name in ["lenet", "simplenet", "resnet8"] {
+        for bits in [1, 2, 5, 8] {
+            let difference = difference(name, bits, 12);
+            assert!(difference < 0.02, "{name} at {bits} bits: {difference}");
+        }
+    }
+}
+
+#[test]
+fn a_network_that_was_never_calibrated_is_refused_by_name() {
+    let graph = Arc::new(zoo::by_name("lenet").unwrap());
+    let model = Model::new(graph, 3, &Device::Cpu).unwrap();
+    let facts =
+        BlobFacts { dataset: "", classes: &[], grid: PixelGrid { scale: 1.0, zero_point: 0 }, seed: 0, config_hash: 0 };
+    let quantization = Quantization::of_weights(&model, &[Some(Bitwidth::MIN); 4]).unwrap();
+    let error = pack(&model, &quantization, &facts, Target::default()).unwrap_err().to_string();
+    assert!(error.contains("relu_conv1") && error.contains("calibrated"), "{error}");
+    let float = Quantization::of_weights(&model, &[None; 4]).unwrap();
+    let error = pack(&model, &float, &facts, Target::default()).unwrap_err().to_string();
+    assert!(error.contains("conv1") && error.contains("no bitwidth"), "{error}");
+}
