@@ -1,2 +1,42 @@
-//! Board firmware.
-fn main() {}
+//! The firmware image: one for each board, serving any model over the board's link.
+//!
+//! `releq` builds it (`RELEQ_BOARD=<folder>`, the board's target, the profile `firmware`). Start-up and drivers are here;
+//! what the image does is `releq_firmware::server`.
+#![cfg_attr(target_os = "none", no_std)]
+#![cfg_attr(target_os = "none", no_main)]
+#![cfg_attr(target_os = "none", allow(unsafe_code))]
+
+#[cfg(target_os = "none")]
+mod board;
+#[cfg(target_os = "none")]
+mod fault;
+#[cfg(target_os = "none")]
+mod log;
+#[cfg(target_os = "none")]
+mod memory;
+#[cfg(target_os = "none")]
+mod meter;
+#[cfg(all(target_os = "none", board_family = "mps2"))]
+#[path = "uart_cmsdk.rs"]
+mod uart;
+
+#[cfg(target_os = "none")]
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    memory::paint_stack();
+    let Some(peripherals) = cortex_m::Peripherals::take() else { fault::restart() };
+    meter::start(peripherals.SYST);
+    uart::start();
+    defmt::info!("{=str} is up, {=u32} Hz", board::FACTS.board, board::FACTS.clock_hz);
+    let (slot, arena) = memory::model_and_arena();
+    let mut server = releq_firmware::server::Server::new(board::ThisBoard, board::FACTS, slot, arena);
+    loop {
+        server.receive(uart::read());
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("this is the firmware of a board; `releq measure --board qemu-mps2-an386 …` builds and runs it");
+    std::process::exit(2);
+}

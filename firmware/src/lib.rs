@@ -3,6 +3,7 @@
 //! - [`engine`]: walks a blob's operations; built for the host, it **is** the host's integer reference;
 //! - [`kernels`]: the arithmetic of each operation, portable and for the cores that have something faster;
 //! - [`arena`]: the one block of memory that holds all activations;
+//! - [`server`]: answers a host's requests over any stream of bytes;
 //! - `testing` (feature `testing`): random networks and a slow oracle, for the tests of this crate and others.
 //!
 //! The crate is `no_std` and never allocates, save in `testing`.
@@ -14,6 +15,7 @@ extern crate alloc;
 pub mod arena;
 pub mod engine;
 pub mod kernels;
+pub mod server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

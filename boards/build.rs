@@ -1,0 +1,64 @@
+//! Takes the board that `RELEQ_BOARD` names: its memory map for the linker, its facts for the program.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use serde::Deserialize;
+
+/// What the firmware needs of a board.toml; the host reads the rest.
+#[derive(Deserialize)]
+struct Board {
+    name: String,
+    core: String,
+    family: String,
+    clock_hz: u32,
+    model_bytes: usize,
+    arena_bytes: usize,
+    uart: usize,
+    ticks: Ticks,
+}
+
+#[derive(Deserialize)]
+struct Ticks {
+    numerator: u32,
+    denominator: u32,
+}
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=RELEQ_BOARD");
+    println!("cargo:rustc-check-cfg=cfg(board_family, values(\"mps2\"))");
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
+        return;
+    }
+    let name = env::var("RELEQ_BOARD").unwrap_or_else(|_| panic!("set RELEQ_BOARD to the name of a folder in boards/"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
+    let toml = folder.join("board.toml");
+    println!("cargo:rerun-if-changed={}", folder.display());
+    let text = fs::read_to_string(&toml).unwrap_or_else(|error| panic!("cannot read {}: {error}", toml.display()));
+    let board: Board = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", toml.display()));
+    println!("cargo:rustc-cfg=board_family=\"{}\"", board.family);
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_else(|| panic!("cargo sets OUT_DIR")));
+    let memory = fs::read(folder.join("memory.x")).unwrap_or_else(|error| panic!("memory.x of {name}: {error}"));
+    fs::write(out.join("memory.x"), memory).unwrap_or_else(|error| panic!("memory.x: {error}"));
+    let facts = format!(
+        "pub(crate) const FACTS: BoardFacts = BoardFacts {{ board: {:?}, core: {:?}, clock_hz: {}, \
+         counter: Counter::Instructions {{ numerator: {}, denominator: {} }} }};\n\
+         pub(crate) const MODEL_BYTES: usize = {};\n\
+         pub(crate) const ARENA_BYTES: usize = {};\n\
+         pub(crate) const UART: usize = {};\n",
+        board.name,
+        board.core,
+        board.clock_hz,
+        board.ticks.numerator,
+        board.ticks.denominator,
+        board.model_bytes,
+        board.arena_bytes,
+        board.uart,
+    );
+    fs::write(out.join("board.rs"), facts).unwrap_or_else(|error| panic!("board.rs: {error}"));
+    println!("cargo:rustc-link-search={}", out.display());
+    for script in ["link.x", "defmt.x"] {
+        println!("cargo:rustc-link-arg=-T{script}");
+    }
+    println!("cargo:rustc-link-arg=--nmagic");
+}

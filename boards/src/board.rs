@@ -1,0 +1,30 @@
+//! This board's facts, and what the server needs of it.
+
+use releq_firmware::server::{BoardFacts, Platform};
+use releq_shared::wire::{Counter, MemoryReply};
+
+use crate::{fault, memory, meter, uart};
+
+include!(concat!(env!("OUT_DIR"), "/board.rs"));
+
+/// The board, as the server sees it.
+#[derive(Debug)]
+pub(crate) struct ThisBoard;
+
+impl Platform for ThisBoard {
+    fn write(&mut self, bytes: &[u8]) {
+        uart::write(bytes);
+    }
+
+    fn ticks(&mut self) -> u64 {
+        meter::ticks()
+    }
+
+    fn memory(&mut self) -> MemoryReply {
+        memory::measure()
+    }
+
+    fn reset(&mut self) {
+        fault::restart();
+    }
+}

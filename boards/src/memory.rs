@@ -1,0 +1,89 @@
+//! The model's slot, the arena, and how deep the stack went.
+
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use releq_shared::wire::MemoryReply;
+
+use crate::board::{ARENA_BYTES, MODEL_BYTES};
+
+/// A block that starts at a multiple of 16 and is lent out once.
+#[repr(align(16))]
+struct Block<const BYTES: usize>(UnsafeCell<[u8; BYTES]>);
+
+// SAFETY: the contents are reached through `model_and_arena` only, which hands each block out once.
+unsafe impl<const BYTES: usize> Sync for Block<BYTES> {}
+
+static MODEL: Block<MODEL_BYTES> = Block(UnsafeCell::new([0; MODEL_BYTES]));
+static ARENA: Block<ARENA_BYTES> = Block(UnsafeCell::new([0; ARENA_BYTES]));
+static LENT: AtomicBool = AtomicBool::new(false);
+
+/// What unused stack is filled with.
+const PAINT: u32 = 0xC0DE_57AC;
+/// The stack's room is what lies between the static data and the top of RAM, but no more than this is painted.
+const PAINTED_MAX: usize = 64 * 1024;
+
+unsafe extern "C" {
+    static mut __sheap: u32;
+    static _stack_start: u32;
+    static __sdata: u32;
+    static __edata: u32;
+    static __sidata: u32;
+    static __sbss: u32;
+    static __ebss: u32;
+    static __vector_table: u32;
+}
+
+/// The model's slot and the arena. A second call gets empty ones.
+pub(crate) fn model_and_arena() -> (&'static mut [u8], &'static mut [u8]) {
+    if LENT.load(Ordering::Relaxed) {
+        return (&mut [], &mut []);
+    }
+    LENT.store(true, Ordering::Relaxed);
+    // SAFETY: LENT lets this happen once, before any interrupt uses the blocks (none does), so both borrows are unique.
+    unsafe { (&mut *MODEL.0.get(), &mut *ARENA.0.get()) }
+}
+
+/// Top and lower end of the painted stack.
+fn stack() -> (usize, usize) {
+    let (top, floor) = (&raw const _stack_start as usize, &raw const __sheap as usize);
+    (top, floor.max(top.saturating_sub(PAINTED_MAX)))
+}
+
+/// Fills the unused stack, so that [`measure`] can tell how much was ever used.
+pub(crate) fn paint_stack() {
+    let (_, low) = stack();
+    let here = cortex_m::register::msp::read() as usize;
+    // A margin for the frames of this very function.
+    let end = here.saturating_sub(256);
+    let mut at = low;
+    while at < end {
+        // SAFETY: between the static data and the stack pointer lies RAM that nothing uses.
+        unsafe { ptr::write_volatile(at as *mut u32, PAINT) };
+        at += 4;
+    }
+}
+
+/// What the linker and the painted stack tell.
+pub(crate) fn measure() -> MemoryReply {
+    let (top, low) = stack();
+    let mut at = low;
+    // SAFETY: reads of RAM between the static data and the top of the stack.
+    while at < top && unsafe { ptr::read_volatile(at as *const u32) } == PAINT {
+        at += 4;
+    }
+    let address = |symbol: *const u32| symbol as usize;
+    let data = address(&raw const __edata) - address(&raw const __sdata);
+    let bss = address(&raw const __ebss) - address(&raw const __sbss);
+    // The initial values of static data are the last thing in flash.
+    let flash = address(&raw const __sidata) + data - address(&raw const __vector_table);
+    MemoryReply {
+        statics: (data + bss).saturating_sub(MODEL_BYTES + ARENA_BYTES) as u32,
+        arena_used: 0,
+        arena_total: 0,
+        stack_used: (top - at) as u32,
+        stack_total: (top - low) as u32,
+        flash_used: flash as u32,
+    }
+}

@@ -1,0 +1,47 @@
+//! The counter: SysTick, extended to 64 bits.
+//!
+//! Under QEMU with `-icount` SysTick counts instructions exactly, in the ratio that board.toml states.
+
+use core::cell::Cell;
+
+use cortex_m::interrupt::{self, Mutex};
+use cortex_m::peripheral::SYST;
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m_rt::exception;
+
+/// Ticks until SysTick starts over: all of its 24 bits.
+const PERIOD: u32 = 1 << 24;
+
+static WRAPS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
+
+pub(crate) fn start(mut systick: SYST) {
+    systick.set_clock_source(SystClkSource::Core);
+    systick.set_reload(PERIOD - 1);
+    systick.clear_current();
+    systick.enable_interrupt();
+    systick.enable_counter();
+}
+
+/// Ticks since the start.
+pub(crate) fn ticks() -> u64 {
+    // If the counter starts over between the two reads of the wraps, it is read again.
+    loop {
+        let before = wraps();
+        let now = SYST::get_current();
+        if wraps() == before {
+            return before * u64::from(PERIOD) + u64::from(PERIOD - 1 - now);
+        }
+    }
+}
+
+fn wraps() -> u64 {
+    interrupt::free(|section| WRAPS.borrow(section).get())
+}
+
+#[exception]
+fn SysTick() {
+    interrupt::free(|section| {
+        let wraps = WRAPS.borrow(section);
+        wraps.set(wraps.get() + 1);
+    });
+}
