@@ -258,8 +258,11 @@ impl<'a, P: Platform> Server<'a, P> {
         let start = offset as usize;
         let available = input.len() as u32;
         // A first piece starts a new input; the others continue it.
-        let place = start.checked_add(data.len()).filter(|&end| end <= input.len() && (start == 0 || start <= received));
-        let Some(end) = place else { return Err(DeviceError::OutOfRange { offset, len: data.len() as u32, available }) };
+        let place =
+            start.checked_add(data.len()).filter(|&end| end <= input.len() && (start == 0 || start <= received));
+        let Some(end) = place else {
+            return Err(DeviceError::OutOfRange { offset, len: data.len() as u32, available });
+        };
         input[start..end].copy_from_slice(data);
         self.inference = None;
         self.input_received = if start == 0 { end } else { end.max(received) };

@@ -1,1 +1,114 @@
 //! Boards, the tools that build and run their firmware, and the link to it.
+
+pub mod board;
+pub mod fault;
+pub mod firmware;
+pub mod link;
+mod logs;
+pub mod measure;
+pub mod qemu;
+pub mod toolchain;
+
+pub use board::Board;
+pub use link::Link;
+pub use measure::{DeviceMeasurement, measure};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What can go wrong between the host and a board.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// No board of that name.
+    #[error("there is no board called {name:?}{hint}; known are {known}")]
+    UnknownBoard {
+        /// The name asked for.
+        name: String,
+        /// The nearest name, if one is near.
+        hint: String,
+        /// All names.
+        known: String,
+    },
+    /// A board.toml is wrong.
+    #[error("{}: {reason}", path.display())]
+    BoardFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The source tree has moved.
+    #[error(
+        "the sources of the firmware are not where this program was built; set RELEQ_HOME to the releq source folder"
+    )]
+    NoSources,
+    /// A tool is missing and could not be installed.
+    #[error("{what} is missing and could not be installed; run `{command}` and try again")]
+    MissingTool {
+        /// What is missing.
+        what: String,
+        /// What installs it.
+        command: String,
+    },
+    /// The firmware does not build.
+    #[error("the firmware of {board} does not build:\n{output}")]
+    Build {
+        /// The board.
+        board: String,
+        /// The last lines of the compiler.
+        output: String,
+    },
+    /// The system refused a file or a process.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or program.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// No answer came.
+    #[error(
+        "the board does not answer ({attempts} attempts of {:.1} s each){detail}; is it running releq's firmware, and is \
+         the link the right one? `--verbose` shows the board's log",
+        timeout.as_secs_f64()
+    )]
+    NoAnswer {
+        /// How often it was asked.
+        attempts: u32,
+        /// How long each time.
+        timeout: Duration,
+        /// What the emulator or the board said last.
+        detail: String,
+    },
+    /// The link is gone.
+    #[error("the link to the board is gone: {0}")]
+    LinkLost(String),
+    /// The board refuses the request.
+    #[error(transparent)]
+    Refused(#[from] releq_shared::wire::DeviceError),
+    /// The board answers something else than it was asked.
+    #[error("the board's answer does not fit the question; flash firmware of this version")]
+    Confused,
+    /// The board speaks another protocol.
+    #[error("the board speaks protocol {found}, this program {wanted}; flash firmware of this version")]
+    Protocol {
+        /// The board's.
+        found: u16,
+        /// Ours.
+        wanted: u16,
+    },
+    /// Ctrl-C.
+    #[error("stopped")]
+    Stopped,
+    /// The model is not sound.
+    #[error("the model is not sound: {0}")]
+    Blob(#[from] releq_shared::blob::BlobError),
+    /// The model and the images do not fit.
+    #[error("the model takes inputs of {wanted} bytes, the data set's images have {found}")]
+    OtherImages {
+        /// The model's.
+        wanted: u64,
+        /// The data set's.
+        found: u64,
+    },
+}
