@@ -3,6 +3,7 @@
 //! In the order in which data flows: [`data`] → [`network`] → [`train`] (with [`quantize`]) → [`search`] → [`pack`] →
 //! [`device`].
 
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod interrupt;
@@ -12,5 +13,6 @@ pub mod progress;
 pub mod quantize;
 pub mod run;
 pub mod search;
+pub mod stages;
 pub mod suggest;
 pub mod train;

@@ -12,7 +12,7 @@ use serde::Serialize;
 ///
 /// Checks the blob as a board would before it runs it, so this also answers whether a file is sound.
 #[derive(Args, Debug)]
-pub struct InspectArgs {
+pub(super) struct InspectArgs {
     /// The blob, a `.rlq` file
     pub model: PathBuf,
     /// Print JSON instead of tables
@@ -92,7 +92,7 @@ impl std::fmt::Display for Shape {
 ///
 /// # Errors
 /// If the file cannot be read or is no sound blob.
-pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let bytes = std::fs::read(&args.model).with_context(|| format!("cannot read {}", args.model.display()))?;
     let bytes = AlignedCopy::new(&bytes);
     let blob = Blob::new_checked(&bytes).with_context(|| format!("{} is no sound model", args.model.display()))?;
@@ -207,5 +207,8 @@ fn print(inspection: &Inspection<'_>) {
          {channel_bytes}",
         inspection.weight_overhead * 100.0
     );
-    println!("working memory {} bytes: tensors {}, the rest kernel scratch", inspection.arena_bytes, inspection.tensor_arena_bytes);
+    println!(
+        "working memory {} bytes: tensors {}, the rest kernel scratch",
+        inspection.arena_bytes, inspection.tensor_arena_bytes
+    );
 }

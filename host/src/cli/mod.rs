@@ -1,13 +1,14 @@
 //! The command line: one file a subcommand, each parsed once into plain options and then handed to a stage.
 
-mod bench;
 mod boards;
 mod data;
 mod demo;
+mod device;
 mod inspect;
 mod measure;
 mod networks;
 mod stage;
+mod table;
 
 use clap::{Parser, Subcommand};
 
@@ -35,7 +36,6 @@ enum Command {
     Data(data::DataArgs),
     Networks(networks::NetworksArgs),
     Boards(boards::BoardsArgs),
-    Bench(bench::BenchArgs),
 }
 
 /// Runs the command that was asked for.
@@ -54,6 +54,5 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Data(args) => data::run(args),
         Command::Networks(args) => networks::run(args),
         Command::Boards(args) => boards::run(args),
-        Command::Bench(args) => bench::run(args),
     }
 }

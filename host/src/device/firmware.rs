@@ -47,7 +47,7 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&root).args(["build", "--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
-    command.env("RELEQ_BOARD", &board.name);
+    command.env("RELEQ_BOARD", &board.name).env("DEFMT_LOG", "info");
     // Settings meant for the host's build must not reach the board's.
     for variable in
         ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC", "CARGO_BUILD_TARGET", "RUSTDOCFLAGS"]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::search::{Reward, SearchConfig};
 use crate::train::FitConfig;
 
 /// What was asked for. Every field has a default; a config.toml names them all.
@@ -12,12 +13,23 @@ pub struct RunConfig {
     pub network: String,
     /// The data set's name.
     pub dataset: String,
+    /// Whether to use the embedded subset of the data set even where the full one is at hand.
+    pub embedded_data: bool,
     /// Everything random follows from it.
     pub seed: u64,
     /// Float training.
     pub train: FitConfig,
+    /// The short fine-tune by which the search judges an assignment.
+    pub short: FitConfig,
     /// The long fine-tune.
     pub finetune: FitConfig,
+    /// Allowed loss of validation accuracy after the long fine-tune, against the float network, in points. Of the
+    /// search's best assignments the first that keeps it is the result.
+    pub max_loss_points: f64,
+    /// The most assignments that get a long fine-tune.
+    pub candidates: usize,
+    /// The search.
+    pub search: SearchConfig,
 }
 
 impl Default for RunConfig {
@@ -25,14 +37,41 @@ impl Default for RunConfig {
         Self {
             network: "lenet".to_owned(),
             dataset: "mnist".to_owned(),
+            embedded_data: false,
             seed: 1,
-            train: FitConfig::default(),
-            finetune: FitConfig { epochs: 6.0, lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
+            train: FitConfig { epochs: 5.0, ..FitConfig::default() },
+            short: FitConfig { steps: Some(60), lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
+            finetune: FitConfig { epochs: 5.0, lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
+            max_loss_points: 0.3,
+            candidates: 2,
+            // A short fine-tune regains less than a long one: its bound is wider.
+            search: SearchConfig { reward: Reward::Constraint { max_loss_points: 2.0 }, ..SearchConfig::default() },
         }
     }
 }
 
 impl RunConfig {
+    /// The default job made small: seconds instead of minutes, on the embedded digits.
+    #[must_use]
+    pub fn quick() -> Self {
+        let fit = |steps, lr| FitConfig { steps: Some(steps), lr, weight_decay: 0.0, ..FitConfig::default() };
+        let search = SearchConfig {
+            episodes: 24,
+            reward: Reward::Constraint { max_loss_points: 5.0 },
+            ..SearchConfig::default()
+        };
+        Self {
+            embedded_data: true,
+            train: fit(150, 2e-3),
+            short: fit(12, 1e-3),
+            finetune: fit(120, 1e-3),
+            max_loss_points: 3.0,
+            candidates: 1,
+            search,
+            ..Self::default()
+        }
+    }
+
     /// As TOML.
     #[must_use]
     pub fn to_toml(&self) -> String {

@@ -55,9 +55,6 @@ pub struct Accuracies {
     /// The float network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub float: Option<f64>,
-    /// The float network after as many further epochs as the long fine-tune took: the fair reference.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub float_same_training: Option<f64>,
     /// The fine-tuned network with fake-quantised weights and activations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fake_quantized: Option<f64>,

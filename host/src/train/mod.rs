@@ -5,9 +5,11 @@ pub mod checkpoint;
 mod fit;
 mod model;
 pub mod ops;
+mod oracle;
 
 pub use fit::{Accuracy, FitConfig, FitProgress, TrainingData, evaluate, fit};
 pub use model::{Model, Pass, Quantization};
+pub use oracle::{FineTuneOracle, layer_facts};
 
 /// Why a training ended early.
 #[derive(Debug, thiserror::Error)]

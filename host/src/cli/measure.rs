@@ -1,0 +1,80 @@
+//! `releq measure`: a model on a board.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use releq_shared::blob::{AlignedCopy, Blob};
+
+use super::table;
+use crate::data;
+use crate::device::board;
+use crate::progress::Progress;
+use crate::run::{RunFolder, RunResult};
+use crate::stages::{self, MeasureOptions, files};
+
+/// Run a model on a board: accuracy, instructions a layer, memory, agreement with the host
+///
+/// Builds the board's firmware, boots it (in QEMU for the qemu-… boards), loads the model over the link and streams test
+/// images to it. With --run the results are added to the run's result.json.
+#[derive(Args, Debug)]
+pub(super) struct MeasureArgs {
+    /// The run whose model.rlq to measure
+    #[arg(long, required_unless_present = "model", conflicts_with = "model")]
+    run: Option<PathBuf>,
+    /// A blob to measure, of any run
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// The board, one of `releq boards`
+    #[arg(long, default_value = "qemu-mps2-an386")]
+    board: String,
+    /// The most test images to run
+    #[arg(long, default_value_t = 1000)]
+    samples: usize,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Show the board's log
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
+    let progress = Progress::new();
+    let board = board::by_name(&args.board)?;
+    let options = MeasureOptions { samples: args.samples, verbose: args.verbose };
+    let mut run = args.run.as_deref().map(RunFolder::open).transpose()?;
+    let path = match (&run, &args.model) {
+        (Some(run), _) => run.require(files::MODEL, "pack")?,
+        (None, Some(model)) => model.clone(),
+        (None, None) => anyhow::bail!("name a run with --run or a blob with --model"),
+    };
+    let model = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let aligned = AlignedCopy::new(&model);
+    let blob = Blob::new_checked(&aligned).with_context(|| format!("{} is no sound model", path.display()))?;
+    let dataset = blob.header().dataset.to_owned();
+    let embedded = run.as_ref().is_some_and(|run| run.config().embedded_data);
+    let location = if embedded { data::Location::Embedded } else { data::locate(&dataset)? };
+    let data = data::load_from(&dataset, &location, blob.header().provenance.seed)?;
+    let measured = match &mut run {
+        Some(run) => stages::measure(run, &board, &model, &data.test, options, progress)?,
+        None => stages::measure_on(&board, &model, &data.test, options, progress)?,
+    };
+    if args.json {
+        let accuracy = crate::run::Accuracies { device: Some(measured.accuracy), ..Default::default() };
+        let result = RunResult {
+            network: blob.header().network.to_owned(),
+            dataset,
+            seed: blob.header().provenance.seed,
+            bits: blob.ops().filter_map(|op| Some(op.weights()?.bits.get())).collect(),
+            blob_bytes: Some(model.len() as u64),
+            accuracy,
+            device: Some(measured.result),
+            ..RunResult::default()
+        };
+        println!("{}", serde_json::to_string_pretty(&result)?);
+    } else {
+        table::print_device(&measured.result, Some(measured.accuracy));
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The long fine-tune of the search's choice.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{StageError, Workshop, files, percent};
+use crate::interrupt;
+use crate::run::RunFolder;
+use crate::search::Assignment;
+use crate::train::{Model, Quantization, TrainingData, checkpoint, evaluate, fit, layer_facts};
+
+#[derive(Serialize)]
+struct FineTuned<'a> {
+    bits: &'a Assignment,
+    validation_accuracy: f64,
+    loss_points: f64,
+}
+
+/// Fine-tunes `bits`, or else the search's best assignments in turn, until one keeps the allowed loss; unless the run
+/// has a fine-tuned network. The test images are used here for the first time, for the final figures.
+///
+/// # Errors
+/// [`StageError`].
+pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignment>) -> Result<(), StageError> {
+    let path = run.file(files::FINETUNED);
+    let Workshop { data, graph, device, progress } = workshop;
+    if path.exists() && bits.is_none() {
+        progress.say(format_args!("{:>12} done before", "finetune"));
+        return Ok(());
+    }
+    let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, device)?;
+    let config = run.config().clone();
+    let layers = layer_facts(&float)?;
+    let candidates: Vec<Assignment> = match bits {
+        Some(bits) if bits.0.len() != layers.len() => {
+            let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+            return Err(StageError::BitsCount {
+                network: graph.name.clone(),
+                wanted: layers.len(),
+                layers: names.join(", "),
+                given: bits.0.len(),
+            });
+        }
+        Some(bits) => vec![bits.clone()],
+        None => {
+            let found = super::search::load(run)?;
+            found.evaluated.into_iter().map(|e| e.bits).take(config.candidates.max(1)).collect()
+        }
+    };
+    let started = Instant::now();
+    let float_accuracy = evaluate(&float, None, &data.validation, data.grid)?.share();
+    let mut best: Option<(f64, Assignment, Model, Quantization)> = None;
+    for candidate in candidates {
+        let (model, quantization) = long(run, workshop, &float, &candidate)?;
+        let accuracy = evaluate(&model, Some(&quantization), &data.validation, data.grid)?.share();
+        let loss_points = (float_accuracy - accuracy) * 100.0;
+        run.log.write("finetune", &FineTuned { bits: &candidate, validation_accuracy: accuracy, loss_points });
+        let kept = loss_points <= config.max_loss_points;
+        progress.say(format_args!(
+            "{:>12} {candidate}: {} on the validation images, float {}{}",
+            "finetune",
+            percent(accuracy),
+            percent(float_accuracy),
+            if kept { String::new() } else { format!("; more than {} points lost", config.max_loss_points) }
+        ));
+        if best.as_ref().is_none_or(|(held, ..)| kept || accuracy > *held) {
+            best = Some((accuracy, candidate, model, quantization));
+        }
+        if kept {
+            break;
+        }
+    }
+    let Some((_, bits, model, quantization)) = best else { return Ok(()) };
+    checkpoint::save(&path, &model, Some(&quantization))?;
+    let test = |model: &Model, quantization: Option<&Quantization>| {
+        evaluate(model, quantization, &data.test, data.grid).map(|accuracy| accuracy.share())
+    };
+    run.result.accuracy.float = Some(test(&float, None)?);
+    run.result.accuracy.fake_quantized = Some(test(&model, Some(&quantization))?);
+    run.result.mean_bits = Some(bits.mean_bits());
+    run.result.weighted_bits = Some(bits.weighted_bits(&layers));
+    run.result.bits = bits.0.iter().map(|bits| bits.get()).collect();
+    run.result.seconds.finetune = Some(started.elapsed().as_secs_f64());
+    // What later stages showed was of another network.
+    run.result.blob_bytes = None;
+    run.result.accuracy.integer_host = None;
+    run.result.accuracy.device = None;
+    run.result.device = None;
+    Ok(run.save_result()?)
+}
+
+/// One long fine-tune from the float network.
+fn long(
+    run: &mut RunFolder,
+    workshop: &Workshop,
+    float: &Model,
+    bits: &Assignment,
+) -> Result<(Model, Quantization), StageError> {
+    let Workshop { data, progress, .. } = workshop;
+    let config = run.config().clone();
+    let model = float.duplicate()?;
+    let each: Vec<_> = bits.0.iter().copied().map(Some).collect();
+    let mut quantization = Quantization::of_weights(&model, &each)?;
+    let training = TrainingData { images: Arc::new(data.train.clone()), grid: data.grid };
+    let mut task = progress.task("finetune", config.finetune.steps_on(data.train.len()) as u64);
+    fit(&model, Some(&mut quantization), &training, &config.finetune, config.seed ^ 0xF17E, &mut |at| {
+        task.set(at.step as u64, || format!("{bits}, loss {:.4}", at.loss));
+        if at.step % 100 == 0 {
+            run.log.write("finetune", &at);
+        }
+        interrupt::check()
+    })?;
+    task.finish(format_args!("{bits} trained"));
+    Ok((model, quantization))
+}

@@ -1,0 +1,89 @@
+//! The search for each layer's bitwidth.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{StageError, Workshop, files, percent};
+use crate::interrupt;
+use crate::run::{RunError, RunFolder, write_atomically};
+use crate::search::{self, SearchCheckpoint, SearchOutcome};
+use crate::train::{FineTuneOracle, TrainingData, checkpoint, layer_facts};
+
+/// Searches, unless the run has searched; goes on with a search that was stopped.
+///
+/// # Errors
+/// [`StageError`].
+pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome, StageError> {
+    let path = run.file(files::SEARCH);
+    let Workshop { data, graph, device, progress } = workshop;
+    if path.exists() {
+        progress.say(format_args!("{:>12} done before", "search"));
+        return load(run);
+    }
+    let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, device)?;
+    let config = run.config().clone();
+    let layers = layer_facts(&float)?;
+    let training = TrainingData { images: Arc::new(data.train.clone()), grid: data.grid };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut oracle =
+        FineTuneOracle::new(&float, training, &data.validation, config.short.clone(), config.seed, threads)
+            .map_err(StageError::Oracle)?;
+    let checkpoint_path = run.file(files::SEARCH_CHECKPOINT);
+    let resume = if checkpoint_path.exists() { Some(SearchCheckpoint::load(&checkpoint_path)?) } else { None };
+    if let Some(checkpoint) = &resume {
+        progress.say(format_args!("{:>12} goes on after {} episodes", "search", checkpoint.episodes));
+    }
+    let before = run.result.seconds.search.unwrap_or(0.0);
+    let started = Instant::now();
+    let mut task = progress.task("search", config.search.episodes as u64);
+    let mut unsaved: Option<RunError> = None;
+    let outcome =
+        search::run(&config.search, &layers, &mut oracle, config.seed, resume.as_ref(), &mut |event, state| {
+            run.log.write("search", event);
+            run.result.seconds.search = Some(before + started.elapsed().as_secs_f64());
+            let best = &event.best;
+            task.set(event.episodes as u64, || {
+                format!("best {} ({:.2} bits, {})", best.bits, best.bits.mean_bits(), percent(best.accuracy))
+            });
+            if let Err(error) = state.save(&checkpoint_path).and_then(|()| run.save_result()) {
+                unsaved = Some(error);
+                return std::ops::ControlFlow::Break(());
+            }
+            interrupt::check()
+        });
+    if let Some(error) = unsaved {
+        return Err(error.into());
+    }
+    let outcome = outcome?;
+    let seconds = before + started.elapsed().as_secs_f64();
+    let json = serde_json::to_vec_pretty(&outcome)
+        .map_err(|error| RunError::Damaged { path: path.clone(), reason: error.to_string() })?;
+    write_atomically(&path, &json)?;
+    run.result.seconds.search = Some(seconds);
+    run.result.episodes = Some(outcome.episodes);
+    run.result.evaluations = Some(outcome.evaluated.len());
+    run.result.pinned = config.search.pinned.keys().cloned().collect();
+    run.save_result()?;
+    let best = &outcome.best;
+    task.finish(format_args!(
+        "{} after {} episodes ({} evaluated): {:.2} bits, {} after a short fine-tune, float {}",
+        best.bits,
+        outcome.episodes,
+        outcome.evaluated.len(),
+        best.bits.mean_bits(),
+        percent(best.accuracy),
+        percent(outcome.float_accuracy)
+    ));
+    Ok(outcome)
+}
+
+/// What the run's search found.
+///
+/// # Errors
+/// If it has not searched, or the file is damaged.
+pub(super) fn load(run: &RunFolder) -> Result<SearchOutcome, StageError> {
+    let path = run.require(files::SEARCH, "search")?;
+    let text = std::fs::read(&path).map_err(|source| RunError::Io { action: "read", path: path.clone(), source })?;
+    let outcome = serde_json::from_slice(&text);
+    Ok(outcome.map_err(|error| RunError::Damaged { path, reason: error.to_string() })?)
+}
