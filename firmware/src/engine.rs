@@ -11,7 +11,7 @@
 use releq_shared::blob::{Blob, BlobError, Op};
 
 use crate::arena::{self, ALIGNMENT};
-use crate::kernels;
+use crate::kernels::{self, CoreClass};
 
 /// A network ready to run.
 #[derive(Debug)]
@@ -35,11 +35,17 @@ pub trait Observer {
 
 impl Observer for () {}
 
-/// Bytes of arena that a blob needs on this core: its tensors, rounded up to [`ALIGNMENT`], and behind them the largest
-/// scratch that the kernels ask for any of its operations. Saturates.
+/// Bytes of arena that a blob needs on this core: [`required_arena_on`] [`CoreClass::HERE`].
 #[must_use]
 pub fn required_arena(blob: &Blob<'_>) -> usize {
-    let scratch = blob.ops().map(|op| kernels::scratch_bytes(&op)).max().unwrap_or(0);
+    required_arena_on(blob, CoreClass::HERE)
+}
+
+/// Bytes of arena that a blob needs on a core of some class: its tensors, rounded up to [`ALIGNMENT`], and behind them
+/// the largest scratch that the kernels ask for any of its operations. Saturates.
+#[must_use]
+pub fn required_arena_on(blob: &Blob<'_>, class: CoreClass) -> usize {
+    let scratch = blob.ops().map(|op| kernels::scratch_bytes(&op, class)).max().unwrap_or(0);
     arena::scratch_start(blob.header().arena_bytes).saturating_add(scratch)
 }
 
@@ -106,3 +112,6 @@ impl<'a> Engine<'a> {
         arena::logits(self.arena, &self.blob.header().output)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! - [`kernels`]: the arithmetic of each operation, portable and for the cores that have something faster;
 //! - [`arena`]: the one block of memory that holds all activations;
 //! - [`server`]: answers a host's requests over any stream of bytes;
+//! - `random`, `self_test` (feature `self-test`): compares this core's kernels with the portable ones, on the core itself;
 //! - `testing` (feature `testing`): random networks and a slow oracle, for the tests of this crate and others.
 //!
 //! The crate is `no_std` and never allocates, save in `testing`.
@@ -15,8 +16,13 @@ extern crate alloc;
 pub mod arena;
 pub mod engine;
 pub mod kernels;
+#[cfg(any(test, feature = "self-test"))]
+pub mod random;
+#[cfg(any(test, feature = "self-test"))]
+pub mod self_test;
 pub mod server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use engine::{Engine, Observer, required_arena};
+pub use engine::{Engine, Observer, required_arena, required_arena_on};
+pub use kernels::CoreClass;

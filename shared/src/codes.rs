@@ -24,15 +24,8 @@ pub const fn packed_len(count: usize, bits: Bitwidth) -> Option<usize> {
 pub fn pack(codes: &[u8], bits: Bitwidth, out: &mut [u8]) {
     assert_eq!(Some(out.len()), packed_len(codes.len(), bits), "the packed buffer has the wrong length");
     out.fill(0);
-    let width = usize::from(bits.get());
     for (i, &code) in codes.iter().enumerate() {
-        let (byte, shift) = (i * width / 8, i * width % 8);
-        let spread = u16::from(code & bits.max_code()) << shift;
-        let [low, high] = spread.to_le_bytes();
-        out[byte] |= low;
-        if shift + width > 8 {
-            out[byte + 1] |= high;
-        }
+        set_bits(out, bits, i * usize::from(bits.get()), code);
     }
 }
 
@@ -43,11 +36,26 @@ pub fn pack(codes: &[u8], bits: Bitwidth, out: &mut [u8]) {
 #[inline]
 #[must_use]
 pub fn code_at(stream: &[u8], bits: Bitwidth, index: usize) -> u8 {
-    let width = usize::from(bits.get());
-    let (byte, shift) = (index * width / 8, index * width % 8);
-    let low = u16::from(stream[byte]);
-    let high = if shift + width > 8 { u16::from(stream[byte + 1]) } else { 0 };
+    bits_at(stream, bits, index * usize::from(bits.get()))
+}
+
+/// Reads the code whose first bit is bit `first` of `bytes`.
+#[inline]
+pub(crate) fn bits_at(bytes: &[u8], bits: Bitwidth, first: usize) -> u8 {
+    let (byte, shift) = (first / 8, first % 8);
+    let low = u16::from(bytes[byte]);
+    let high = if shift + usize::from(bits.get()) > 8 { u16::from(bytes[byte + 1]) } else { 0 };
     ((low | high << 8) >> shift) as u8 & bits.max_code()
+}
+
+/// Writes a code whose first bit is bit `first` of `bytes`, where zeros have stood.
+pub(crate) fn set_bits(bytes: &mut [u8], bits: Bitwidth, first: usize, code: u8) {
+    let (byte, shift) = (first / 8, first % 8);
+    let [low, high] = (u16::from(code & bits.max_code()) << shift).to_le_bytes();
+    bytes[byte] |= low;
+    if shift + usize::from(bits.get()) > 8 {
+        bytes[byte + 1] |= high;
+    }
 }
 
 /// The codes of a dense bitstream from code `first` on, without end: the caller takes as many as there are.

@@ -65,6 +65,17 @@ impl Requantize {
     }
 }
 
+impl Requantize {
+    /// What [`Requantize::apply`] gives, for shifts of [`MIN_CHANNEL_SHIFT`] and above, as a channel's are: by the upper
+    /// word of the product alone.
+    #[inline]
+    #[must_use]
+    pub const fn apply_to_channel(self, acc: i32) -> i32 {
+        let high = ((acc as i64 * self.multiplier as i64) >> 32) as i32;
+        ((high >> (self.shift - MIN_CHANNEL_SHIFT)) + 1) >> 1
+    }
+}
+
 /// `floor((value + 2^(shift-1)) / 2^shift)`, cut to 32 bits. `shift` is in 1..=62.
 #[inline]
 #[must_use]
@@ -112,8 +123,7 @@ mod tests {
 
         #[test]
         fn the_upper_word_is_enough_for_a_channel(acc in any::<i32>(), multiplier in 0..=i32::MAX, shift in MIN_CHANNEL_SHIFT..=MAX_SHIFT) {
-            let high = ((i64::from(acc) * i64::from(multiplier)) >> 32) as i32;
-            let short = (high + (1 << (shift - 33))) >> (shift - 32);
+            let short = Requantize { multiplier, shift }.apply_to_channel(acc);
             prop_assert_eq!(short, Requantize { multiplier, shift }.apply(acc));
         }
 

@@ -230,6 +230,8 @@ fn sections_must_fit_their_layer() {
 #[test]
 fn numbers_must_stay_in_range() {
     assert_eq!(problem(|_, conv, _| conv.weights.z = 15), (0, OpProblem::Zero { z: 15 }));
+    let wide = OpProblem::LayoutWidth { bits: Bitwidth::new(3).unwrap() };
+    assert_eq!(problem(|_, conv, _| conv.weights.layout = Layout::TwinRows), (0, wide));
     assert_eq!(problem(|_, conv, _| conv.activation = Activation { min: 2, max: 1 }), (0, OpProblem::ActivationRange));
     // Shifts read from the bias table: 5, 0, 0, 0.
     assert_eq!(

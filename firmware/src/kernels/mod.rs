@@ -10,14 +10,55 @@ use releq_shared::requantize::{Requantize, to_activation};
 
 use crate::arena::Places;
 
+mod core_class;
+pub mod lanes;
 pub mod portable;
 
-pub use portable::{add, conv2d, dense, pool};
+pub use core_class::CoreClass;
+pub use portable::{add, pool};
 
-/// Bytes of scratch that the kernel of `op` asks for on this core.
+/// Bytes of scratch that the kernel of `op` asks for on a core of that class.
 #[must_use]
-pub fn scratch_bytes(op: &Op<'_>) -> usize {
-    portable::scratch_bytes(op)
+pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> usize {
+    let fast = match class {
+        CoreClass::ArmV7em => lanes::scratch_bytes(op),
+        CoreClass::Portable | CoreClass::ArmV6m | CoreClass::ArmV7m => None,
+    };
+    fast.unwrap_or_else(|| portable::scratch_bytes(op))
+}
+
+/// A convolution, with its pooling if it has one.
+pub fn conv2d(op: &Conv2d<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
+    conv2d_on(CoreClass::HERE, op, matrix, places);
+}
+
+/// A dense layer.
+pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
+    dense_on(CoreClass::HERE, op, matrix, places);
+}
+
+/// A convolution by the kernels of some class of core, whose assembly is plain Rust on other cores.
+#[inline]
+pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
+    let done = match class {
+        CoreClass::ArmV7em => lanes::conv2d(op, matrix, &mut places),
+        CoreClass::Portable | CoreClass::ArmV6m | CoreClass::ArmV7m => false,
+    };
+    if !done {
+        portable::conv2d(op, matrix, places);
+    }
+}
+
+/// A dense layer by the kernels of some class of core, whose assembly is plain Rust on other cores.
+#[inline]
+pub fn dense_on(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
+    let done = match class {
+        CoreClass::ArmV7em => lanes::dense(op, matrix, &mut places),
+        CoreClass::Portable | CoreClass::ArmV6m | CoreClass::ArmV7m => false,
+    };
+    if !done {
+        portable::dense(op, matrix, places);
+    }
 }
 
 /// A layer's weights, read in place: a matrix of output channels by weights a channel, and what each channel adds and
@@ -75,10 +116,10 @@ impl<'a> Sink<'a> {
         Self { bytes, kind: output.kind, zero_point: output.zero_point, activation }
     }
 
-    /// Requantises an accumulator and writes it as element `index`.
+    /// Requantises an accumulator (bias included) and writes it as element `index`.
     #[inline]
     pub fn put(&mut self, index: usize, accumulator: i32, scale: Requantize) {
-        let value = scale.apply(accumulator);
+        let value = scale.apply_to_channel(accumulator);
         match self.kind {
             TensorKind::U8 => {
                 self.bytes[index] = to_activation(value, self.zero_point, self.activation.min, self.activation.max);
@@ -86,8 +127,42 @@ impl<'a> Sink<'a> {
             TensorKind::I32 => self.bytes[index * 4..][..4].copy_from_slice(&value.to_le_bytes()),
         }
     }
-}
 
-/// The contracts, so that every implementation is held to the same signature.
-const _: fn(&Conv2d<'_>, &Matrix<'_>, Places<'_>) = conv2d;
-const _: fn(&Dense<'_>, &Matrix<'_>, Places<'_>) = dense;
+    /// Adds the biases of rows `first` and on to their accumulators, requantises them, and writes them as elements
+    /// `at + first` and on; accumulators past the last row are left out.
+    #[inline]
+    pub fn put_rows<'b>(
+        &mut self,
+        at: usize,
+        first: usize,
+        matrix: &Matrix<'_>,
+        accumulators: impl ExactSizeIterator<Item = &'b i32>,
+    ) {
+        let (bias, multiplier, shift) = (&matrix.bias[first..], &matrix.multiplier[first..], &matrix.shift[first..]);
+        let scales = multiplier.iter().zip(shift).map(|(&multiplier, &shift)| Requantize { multiplier, shift });
+        let rows = accumulators.zip(bias).zip(scales);
+        let at = at + first;
+        match self.kind {
+            TensorKind::U8 => {
+                let zero_point = i32::from(self.zero_point);
+                let Activation { min, max } = self.activation;
+                // The bounds are a matter of one saturation on some cores.
+                if self.activation == Activation::FULL {
+                    for (((sum, bias), scale), byte) in rows.zip(&mut self.bytes[at..]) {
+                        *byte = (scale.apply_to_channel(sum.wrapping_add(*bias)) + zero_point).clamp(0, 255) as u8;
+                    }
+                } else {
+                    for (((sum, bias), scale), byte) in rows.zip(&mut self.bytes[at..]) {
+                        let value = scale.apply_to_channel(sum.wrapping_add(*bias)) + zero_point;
+                        *byte = value.max(min.into()).min(max.into()) as u8;
+                    }
+                }
+            }
+            TensorKind::I32 => {
+                for (((sum, bias), scale), word) in rows.zip(self.bytes[at * 4..].as_chunks_mut::<4>().0) {
+                    *word = scale.apply_to_channel(sum.wrapping_add(*bias)).to_le_bytes();
+                }
+            }
+        }
+    }
+}

@@ -150,20 +150,34 @@ fn unpack_signed(matrix: &Matrix<'_>, channel: usize, weights: &mut [i16]) {
 pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
     let Places { input, output, .. } = places;
     let mut sink = Sink::new(output, &op.output, op.activation);
-    let sum_of_inputs = input.iter().fold(0i32, |sum, &q| sum.wrapping_add(i32::from(q)));
-    let offset = sum_of_inputs.wrapping_mul(matrix.z);
-    for channel in 0..usize::from(op.output.channels) {
-        let mut codes = [0; CHUNK];
-        let mut sum = 0i32;
-        for (chunk, activations) in input.chunks(CHUNK).enumerate() {
-            let codes = &mut codes[..activations.len()];
-            matrix.layout.unpack_row(matrix.codes, matrix.bits, matrix.columns, channel, chunk * CHUNK, codes);
-            let products = codes.iter().zip(activations).map(|(&u, &q)| i32::from(u) * i32::from(q));
-            sum = products.fold(sum, i32::wrapping_add);
-        }
-        let accumulator = sum.wrapping_mul(2).wrapping_sub(offset).wrapping_add(matrix.bias[channel]);
-        sink.put(channel, accumulator, matrix.scale(channel));
+    let total = sum_of_activations(input);
+    for row in 0..usize::from(op.output.channels) {
+        dense_row(matrix, row, input, total, &mut sink);
     }
+}
+
+/// One output of a dense layer; `total` is [`sum_of_activations`] of the whole input.
+pub(super) fn dense_row(matrix: &Matrix<'_>, row: usize, input: &[u8], total: i32, sink: &mut Sink<'_>) {
+    let sum = sum_of_codes(matrix, row, 0, input).wrapping_mul(2).wrapping_sub(matrix.z.wrapping_mul(total));
+    sink.put(row, sum.wrapping_add(matrix.bias[row]), matrix.scale(row));
+}
+
+/// `sum(q)`.
+pub(super) fn sum_of_activations(activations: &[u8]) -> i32 {
+    activations.iter().fold(0, |sum: i32, &q| sum.wrapping_add(i32::from(q)))
+}
+
+/// `sum(u * q)` over the columns of a row from `first` on, as many as there are activations.
+pub(super) fn sum_of_codes(matrix: &Matrix<'_>, row: usize, first: usize, activations: &[u8]) -> i32 {
+    let mut codes = [0; CHUNK];
+    let mut sum = 0i32;
+    for (chunk, activations) in activations.chunks(CHUNK).enumerate() {
+        let codes = &mut codes[..activations.len()];
+        matrix.layout.unpack_row(matrix.codes, matrix.bits, matrix.columns, row, first + chunk * CHUNK, codes);
+        let products = codes.iter().zip(activations).map(|(&u, &q)| i32::from(u) * i32::from(q));
+        sum = products.fold(sum, i32::wrapping_add);
+    }
+    sum
 }
 
 /// A pooling.

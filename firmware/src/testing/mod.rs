@@ -3,17 +3,18 @@
 //! [`network`] builds valid blobs of every operation, bitwidth and odd shape from a seed; [`oracle`] computes what a blob
 //! means straight from the format's formulas, in 64 bits, one weight at a time.
 
+pub mod lenet;
 pub mod network;
 pub mod oracle;
-mod random;
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use releq_shared::blob::Blob;
 
+pub use crate::random::Random;
+pub use lenet::lenet;
 pub use network::{Limits, random_network};
-pub use random::Random;
 
 use crate::engine::{Engine, required_arena};
 

@@ -11,7 +11,7 @@ use releq_shared::blob::{
 use releq_shared::layout::Layout;
 use releq_shared::requantize::{MAX_SHIFT, Requantize};
 
-use super::Random;
+use crate::random::Random;
 
 /// How large a random network may become.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +122,8 @@ impl Builder {
 
     fn weights(&mut self, rows: u32, columns: u32) -> Weights {
         let bits = Bitwidth::new(self.random.within(1..=8) as u8).expect("1 to 8");
-        let layout = Layout::Bitstream;
+        let fitting: Vec<Layout> = Layout::ALL.into_iter().filter(|layout| layout.holds(bits)).collect();
+        let layout = fitting[self.random.within(0..=fitting.len() as u32 - 1) as usize];
         let mut codes = vec![0; (rows * columns) as usize];
         self.random.fill(&mut codes, bits.max_code());
         let max_z = 2 * u32::from(bits.max_code());

@@ -164,6 +164,7 @@ fn check_weights(blob: &Blob<'_>, weights: &Weights, rows: u16, columns: u64) ->
     let max_code = u64::from(weights.bits.max_code());
     let z = u64::from(weights.z);
     require(z <= 2 * max_code, OpProblem::Zero { z: weights.z })?;
+    require(weights.layout.holds(weights.bits), OpProblem::LayoutWidth { bits: weights.bits })?;
     let expected = usize::try_from(columns)
         .ok()
         .and_then(|columns| weights.layout.section_len(usize::from(rows), columns, weights.bits))

@@ -4,6 +4,8 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Bitwidth;
+
 /// Why a blob was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -138,6 +140,11 @@ pub enum OpProblem {
     TensorKind,
     /// The operation reads a tensor that nothing before it has written.
     ReadsUnwritten,
+    /// The layout does not hold codes of that many bits.
+    LayoutWidth {
+        /// The bits.
+        bits: Bitwidth,
+    },
 }
 
 impl fmt::Display for BlobError {
@@ -193,6 +200,7 @@ impl fmt::Display for OpProblem {
             Self::AccumulatorOverflow { channel } => write!(f, "the accumulator of channel {channel} could overflow"),
             Self::ActivationRange => f.write_str("the activation's lower bound is above its upper one"),
             Self::TensorKind => f.write_str("8-bit and 32-bit tensors are mixed up"),
+            Self::LayoutWidth { bits } => write!(f, "its weights' layout does not hold codes of {bits} bits"),
             Self::ReadsUnwritten => f.write_str("it reads a tensor that nothing before it has written"),
         }
     }

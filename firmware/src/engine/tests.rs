@@ -1,8 +1,14 @@
 //! The engine against the oracle, and against blobs that were made to break it.
 
-use releq_firmware::testing::{Limits, Random, oracle, random_network, run};
-use releq_firmware::{Engine, Observer, required_arena};
+extern crate std;
+
+use alloc::vec;
+use alloc::vec::Vec;
+
 use releq_shared::blob::{AlignedCopy, Blob, BlobError, Op};
+
+use super::{Engine, Observer, required_arena};
+use crate::testing::{Limits, Random, oracle, random_network, run};
 
 /// An input of a network, extremes included.
 fn random_input(blob: &Blob<'_>, random: &mut Random) -> Vec<u8> {

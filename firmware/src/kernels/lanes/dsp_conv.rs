@@ -1,0 +1,361 @@
+//! The inner loops of convolutions in assembly, for cores with SMLAD.
+//!
+//! Each runs the groups of a strip for one row (or twin) after the other. A slot is six instructions: the pair's four
+//! activations by one LDM, the codes by one AND with a rotated word, four SMLAD. What is left behind whole groups enters
+//! the group's code in the middle, at the slot from which on there are codes.
+#![allow(unsafe_code)]
+
+use core::arch::naked_asm;
+
+use releq_shared::layout::Lanes;
+
+use super::{PIXELS, Strip};
+
+/// What a loop is told. The order is that in which the loops load it.
+#[repr(C)]
+struct Arguments {
+    /// The first row's first word.
+    weights: *const u8,
+    /// The four activations of the first pair.
+    activations: *const u32,
+    /// Sums of the first row; those of a twin from its second four on.
+    sums: *mut i32,
+    /// The same of the row behind the last.
+    sums_end: *mut i32,
+    /// Singles: whole groups. Twins: activations behind the last whole group.
+    groups: usize,
+    /// Bytes from a group's code to where what is left enters it, plus 1 (Thumb); 0 if nothing is left.
+    entry: usize,
+    /// Bytes of the partial word of what is left.
+    partial: usize,
+    /// Bytes from the end of what this strip takes of a row to its share of the next.
+    to_next_row: usize,
+}
+
+type Loop = extern "C" fn(&Arguments);
+
+/// Bytes of a slot's code.
+const SLOT: usize = 24;
+/// Bytes of the code that loads a word.
+const LOAD: usize = 4;
+
+/// What strips of some number of pairs have in common.
+pub(super) struct Shape {
+    run: Loop,
+    pairs: usize,
+    /// Sums of a row or twin.
+    sums: usize,
+    twin: bool,
+    groups: usize,
+    /// Pairs in whole groups.
+    grouped: usize,
+    entry: usize,
+    partial: usize,
+    /// Bytes that a strip takes of a row.
+    len: usize,
+}
+
+impl Shape {
+    pub(super) fn new(lanes: Lanes, pairs: usize) -> Self {
+        let (groups, left) = (pairs / lanes.pairs_per_group(), pairs % lanes.pairs_per_group());
+        let partial = if left == 0 { 0 } else { lanes.partial_len(left) };
+        let skipped = lanes.pairs_per_group() - left;
+        // The loads before the entry: those of the words of skipped slots, and that of a partial word.
+        let loads = skipped / lanes.slots() + usize::from(partial != 0);
+        let twin = lanes.rows_per_word() == 2;
+        let run: Loop = match (lanes.bits(), twin) {
+            (1, true) => twin1,
+            (_, true) => twin2,
+            (1, false) => single1,
+            (2, false) => single2,
+            (3, false) => single3,
+            (4, false) => single4,
+            (5, false) => single5,
+            (6, false) => single6,
+            (7, false) => single7,
+            _ => single8,
+        };
+        Self {
+            run,
+            pairs,
+            sums: PIXELS * lanes.rows_per_word(),
+            twin,
+            groups,
+            grouped: pairs - left,
+            entry: if left == 0 { 0 } else { loads * LOAD + skipped * SLOT + 1 },
+            partial,
+            len: lanes.row_len(pairs * 2),
+        }
+    }
+}
+
+pub(super) fn run_strip(shape: &Shape, strip: Strip<'_>) {
+    let Strip { activations, weights, row_len, sums } = strip;
+    let rows = sums.len() / shape.sums;
+    if rows == 0 || shape.pairs == 0 {
+        return;
+    }
+    // The loops trust this.
+    assert!(activations.len() == shape.pairs * PIXELS);
+    assert!(row_len >= shape.len && weights.len() >= (rows - 1) * row_len + shape.len);
+    let before = if shape.twin { PIXELS } else { 0 };
+    let sums = sums.as_mut_ptr().wrapping_add(before);
+    (shape.run)(&Arguments {
+        weights: weights.as_ptr(),
+        activations: activations.as_ptr(),
+        sums,
+        sums_end: sums.wrapping_add(rows * shape.sums),
+        groups: if shape.twin { activations[shape.grouped * PIXELS..].as_ptr().addr() } else { shape.groups },
+        entry: shape.entry,
+        partial: shape.partial,
+        to_next_row: row_len - shape.len,
+    });
+}
+
+/// Zeroes sums: a multiple of four of them.
+pub(super) fn clear(sums: &mut [i32]) {
+    let range = sums.as_chunks_mut::<4>().0.as_mut_ptr_range();
+    if range.start != range.end {
+        clear_between(range.start.cast(), range.end.cast());
+    }
+}
+
+#[unsafe(naked)]
+extern "C" fn clear_between(_: *mut i32, _: *mut i32) {
+    naked_asm!(
+        "push {{r4, lr}}",
+        "movs r2, #0",
+        "movs r3, #0",
+        "movs r4, #0",
+        "mov.w r12, #0",
+        "2:",
+        "stm.w r0!, {{r2-r4, r12}}",
+        "cmp r0, r1",
+        "bne 2b",
+        "pop {{r4, pc}}",
+    )
+}
+
+/// A slot: `$and` takes the codes out of the word.
+macro_rules! slot {
+    ($and:literal) => {
+        concat!(
+            "ldm.w r0!, {{r4-r7}}\n",
+            "and.w r3, r12, r2",
+            $and,
+            "\nsmlad r8, r4, r3, r8\nsmlad r9, r5, r3, r9\nsmlad r10, r6, r3, r10\nsmlad r11, r7, r3, r11"
+        )
+    };
+}
+
+/// A slot that starts new sums.
+macro_rules! first_slot {
+    ($and:literal) => {
+        concat!(
+            "ldm.w r0!, {{r4-r7}}\n",
+            "and.w r3, r12, r2",
+            $and,
+            "\nsmuad r8, r4, r3\nsmuad r9, r5, r3\nsmuad r10, r6, r3\nsmuad r11, r7, r3"
+        )
+    };
+}
+
+/// One row a word. r0: activations, r1: weights, r2: a word, r3: a pair's codes, r4 to r7: its activations, r8 to r11:
+/// sums, r12: mask, lr: groups.
+macro_rules! single {
+    ($name:ident, mask: $mask:literal, widen: $widen:literal, slots: [$($and:literal),+]) => {
+        #[unsafe(naked)]
+        extern "C" fn $name(_: &Arguments) {
+            naked_asm!(
+                "push {{r4-r11, lr}}",
+                "ldm r0, {{r1-r8}}",
+                "push {{r2-r8}}",
+                concat!("mov.w r12, #", $mask),
+                // A row.
+                "2:",
+                "ldr r3, [sp, #4]",
+                "ldm.w r3, {{r8-r11}}",
+                "ldr r0, [sp]",
+                "ldr.w lr, [sp, #12]",
+                "cmp.w lr, #0",
+                "beq 5f",
+                // A group.
+                ".p2align 2",
+                "3:",
+                "ldr.w r2, [r1], #4",
+                $(slot!($and),)+
+                "ldr.w r2, [r1], #4",
+                $(slot!($and),)+
+                "subs.w lr, lr, #1",
+                "bgt 3b",
+                "bne 6f",
+                // What is left.
+                "5:",
+                "ldr r3, [sp, #16]",
+                "cbz r3, 6f",
+                "ldr r4, [sp, #20]",
+                "cmp r4, #2",
+                "bhi 7f",
+                "blo 8f",
+                "ldrh.w r2, [r1], #2",
+                concat!("orr.w r2, r2, r2, lsl #", $widen),
+                "b 8f",
+                "7:",
+                "ldr.w r2, [r1], #4",
+                "8:",
+                "adr.w r4, 3b",
+                "add r4, r3",
+                "bx r4",
+                // The next row.
+                "6:",
+                "ldr r3, [sp, #4]",
+                "stm.w r3!, {{r8-r11}}",
+                "str r3, [sp, #4]",
+                "ldr r2, [sp, #24]",
+                "add r1, r2",
+                "ldr r2, [sp, #8]",
+                "cmp r3, r2",
+                "bne 2b",
+                "add sp, #28",
+                "pop {{r4-r11, pc}}",
+            )
+        }
+    };
+}
+
+single!(single1, mask: "0x00010001", widen: "17", slots: [
+    "", ", lsr #1", ", lsr #2", ", lsr #3", ", lsr #4", ", lsr #5", ", lsr #6", ", lsr #7",
+    ", lsr #8", ", lsr #9", ", lsr #10", ", lsr #11", ", lsr #12", ", lsr #13", ", lsr #14", ", lsr #15"
+]);
+single!(single2, mask: "0x00030003", widen: "18", slots: [
+    "", ", lsr #2", ", lsr #4", ", lsr #6", ", lsr #8", ", lsr #10", ", lsr #12", ", lsr #14"
+]);
+single!(single3, mask: "0x00070007", widen: "19", slots: ["", ", lsr #3", ", lsr #6", ", lsr #9", ", lsr #12"]);
+single!(single4, mask: "0x000F000F", widen: "20", slots: ["", ", lsr #4", ", lsr #8", ", lsr #12"]);
+single!(single5, mask: "0x001F001F", widen: "21", slots: ["", ", lsr #5", ", lsr #10"]);
+single!(single6, mask: "0x003F003F", widen: "22", slots: ["", ", lsr #6"]);
+single!(single7, mask: "0x007F007F", widen: "23", slots: ["", ", lsr #7"]);
+single!(single8, mask: "0x00FF00FF", widen: "24", slots: ["", ", lsr #8"]);
+
+/// Empties the fields of r8 to r11 into the twin's eight sums around lr: the whole into the first four, the upper field
+/// into the second four.
+macro_rules! flush {
+    ($field:literal) => {
+        concat!(
+            "ldmdb lr, {{r4-r7}}\n",
+            "add r4, r8\nadd r5, r9\nadd r6, r10\nadd r7, r11\n",
+            "stmdb lr, {{r4-r7}}\n",
+            "ldm.w lr, {{r4-r7}}\n",
+            "add.w r4, r4, r8, asr #",
+            $field,
+            "\n",
+            "add.w r5, r5, r9, asr #",
+            $field,
+            "\n",
+            "add.w r6, r6, r10, asr #",
+            $field,
+            "\n",
+            "add.w r7, r7, r11, asr #",
+            $field,
+            "\n",
+            "stm.w lr, {{r4-r7}}"
+        )
+    };
+}
+
+/// Two rows a word. As [`single`], but lr points to the middle of the twin's sums.
+macro_rules! twin {
+    (
+        $name:ident, mask: $low:literal, $high:literal, start: [$($start:literal),*], group: [$($group:expr),+],
+        middle: [$($middle:literal),*], end: [$($end:expr),*]
+    ) => {
+        #[unsafe(naked)]
+        extern "C" fn $name(_: &Arguments) {
+            naked_asm!(
+                "push {{r4-r11, lr}}",
+                "ldm r0, {{r1-r8}}",
+                "push {{r2-r8}}",
+                concat!("movw r12, #", $low),
+                concat!("movt r12, #", $high),
+                // A twin.
+                "2:",
+                "ldr.w lr, [sp, #4]",
+                "ldr r0, [sp]",
+                $($start,)*
+                "ldr r3, [sp, #12]",
+                "cmp r0, r3",
+                "beq 5f",
+                // A group.
+                ".p2align 2",
+                "3:",
+                $($group,)+
+                "ldr r3, [sp, #12]",
+                "cmp r0, r3",
+                "blo 3b",
+                "bhi 6f",
+                // What is left.
+                "5:",
+                "ldr r3, [sp, #16]",
+                "cbz r3, 6f",
+                $($middle,)*
+                "ldr r4, [sp, #20]",
+                "cbz r4, 8f",
+                "ldr.w r2, [r1], #4",
+                "8:",
+                "adr.w r4, 3b",
+                "add r4, r3",
+                "bx r4",
+                // The next twin.
+                "6:",
+                $($end,)*
+                "add.w lr, lr, #32",
+                "str.w lr, [sp, #4]",
+                "ldr r2, [sp, #24]",
+                "add r1, r2",
+                "ldr r2, [sp, #8]",
+                "cmp lr, r2",
+                "bne 2b",
+                "add sp, #28",
+                "pop {{r4-r11, pc}}",
+            )
+        }
+    };
+}
+
+twin!(
+    twin1, mask: "0x8001", "0x8001",
+    start: ["mov.w r8, #0", "mov.w r9, #0", "mov.w r10, #0", "mov.w r11, #0"],
+    group: [
+        "ldr.w r2, [r1], #4",
+        slot!(", ror #1"),
+        slot!(", ror #3"),
+        slot!(", ror #5"),
+        slot!(", ror #7"),
+        slot!(", ror #9"),
+        slot!(", ror #11"),
+        slot!(", ror #13"),
+        slot!(", ror #15")
+    ],
+    middle: [],
+    end: [flush!("15")]
+);
+
+twin!(
+    twin2, mask: "0xC003", "0xC003",
+    start: [],
+    group: [
+        "ldr.w r2, [r1], #4",
+        first_slot!(", ror #2"),
+        slot!(", ror #6"),
+        slot!(", ror #10"),
+        slot!(", ror #14"),
+        "ldr.w r2, [r1], #4",
+        slot!(", ror #2"),
+        slot!(", ror #6"),
+        slot!(", ror #10"),
+        slot!(", ror #14"),
+        flush!("14")
+    ],
+    middle: ["mov.w r8, #0", "mov.w r9, #0", "mov.w r10, #0", "mov.w r11, #0"],
+    end: []
+);

@@ -1,0 +1,71 @@
+//! Convolutions and dense layers in the lane layouts, for cores with dual 16-bit multiplications (SMLAD).
+//!
+//! A pair of codes, one in each half of a word, times a pair of activations is one instruction. The codes stay unsigned
+//! and are taken out of a packed word by one AND with a rotated operand; the weights' zero is dealt with once a patch,
+//! by the sum of its activations. In the twin layouts each half holds the codes of *two* output channels, some bits
+//! apart, so that the same instruction makes four products; the lower field is emptied before it can overflow into the
+//! upper one, after 16 columns of 2 bits or 128 of 1 bit.
+//!
+//! [`conv`] and [`dense`] are plain Rust around the inner loops, which are assembly ([`dsp`]) on the cores that have it
+//! and plain Rust ([`model`]) elsewhere: so the host tests everything but the assembly, and a board tests that against
+//! [`super::portable`].
+
+mod conv;
+mod dense;
+mod expand;
+mod finish;
+mod plan;
+mod walk;
+
+#[cfg(core_class = "armv7em")]
+mod dsp_conv;
+#[cfg(core_class = "armv7em")]
+mod dsp_dense;
+#[cfg(core_class = "armv7em")]
+mod dsp_spread;
+#[cfg(not(core_class = "armv7em"))]
+mod model;
+
+#[cfg(core_class = "armv7em")]
+use dsp_conv::{Shape, clear, run_strip};
+#[cfg(core_class = "armv7em")]
+use dsp_dense::run_band;
+#[cfg(core_class = "armv7em")]
+use dsp_spread::{gather, spread_runs};
+#[cfg(not(core_class = "armv7em"))]
+use model::{Shape, clear, gather, run_band, run_strip, spread_runs};
+
+pub use conv::{conv2d, pools};
+pub use dense::dense;
+pub use plan::scratch_bytes;
+
+use releq_shared::layout::Lanes;
+
+/// Pixels that a convolution computes together.
+const PIXELS: usize = 4;
+/// Rows, or twins, that a dense layer computes together.
+const ABREAST: usize = 4;
+
+/// Some pairs of columns of some rows of a convolution, over four pixels.
+struct Strip<'a> {
+    /// Four words a pair, one a pixel: the pair's activations in the halves.
+    activations: &'a [u32],
+    /// From the first row's word of the first pair on.
+    weights: &'a [u8],
+    /// Bytes from one row to the next.
+    row_len: usize,
+    /// The sums to add to. A row has four, one a pixel. A twin has four of `a + b * 2^(16 - k)` and then four of `b`,
+    /// `a` and `b` being the sums of its rows as stored.
+    sums: &'a mut [i32],
+}
+
+/// Whole groups of columns of four rows, or four twins, of a dense layer.
+struct Band<'a> {
+    lanes: Lanes,
+    /// Activations, as many as the groups have columns.
+    activations: &'a [u8],
+    /// From the first word of the four rows on.
+    weights: &'a [u8],
+    /// The sums to add to: one a row, or the four of `a + b * 2^(16 - k)` and the four of `b` of the twins.
+    sums: &'a mut [i32],
+}

@@ -1,0 +1,108 @@
+//! How a convolution is cut to fit its scratch.
+//!
+//! Scratch holds the activations of four pixels, spread to 16 bits, for some groups of columns (a *chunk*), and the
+//! sums of some rows (a *block*). Where the whole patch fits it is spread once and the rows are taken block by block;
+//! where it does not, every block goes through all chunks.
+
+use releq_shared::blob::{Conv2d, Op};
+use releq_shared::layout::Lanes;
+
+use super::PIXELS;
+use super::expand::pairs_to_look_up;
+
+/// Columns after which the lower fields of one-bit twins could overflow, in groups.
+const GROUPS_BETWEEN_FLUSHES: usize = 8;
+/// Scratch that a convolution may always ask for.
+const SCRATCH_AT_LEAST: usize = 544;
+
+/// The cut of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Pairs in a chunk: whole groups, or the whole row.
+    pub(super) pairs: usize,
+    /// Rows, or twins, in a block.
+    pub(super) lines: usize,
+    /// Pairs in a strip: a chunk, or a part of the whole row.
+    pub(super) strip: usize,
+}
+
+impl Plan {
+    /// The cheapest cut of `lines` rows (or twins) of `columns` that fits the scratch that the layer's own tensors
+    /// justify: a quarter of them.
+    pub(super) fn new(op: &Conv2d<'_>, lanes: Lanes) -> Self {
+        let tensors = op.input.bytes().saturating_add(op.output.bytes());
+        let budget = SCRATCH_AT_LEAST.max(usize::try_from(tensors / 4).unwrap_or(usize::MAX));
+        let lines = usize::from(op.output.channels).div_ceil(lanes.rows_per_word());
+        Self::within(budget, Lanes::pairs(op.columns() as usize), lines, lanes)
+    }
+
+    fn within(budget: usize, pairs: usize, lines: usize, lanes: Lanes) -> Self {
+        let group = lanes.pairs_per_group();
+        let longest = if lanes.rows_per_word() == 2 { GROUPS_BETWEEN_FLUSHES * group } else { pairs };
+        let (pair_len, line_len) = (PIXELS * 4, lanes.rows_per_word() * PIXELS * 4);
+        if pairs * pair_len + line_len <= budget {
+            return Self { pairs, lines: lines.min((budget - pairs * pair_len) / line_len), strip: longest.min(pairs) };
+        }
+        // Instructions, roughly: spreading a pair of four pixels, and starting a strip.
+        const SPREAD: usize = 12;
+        const START: usize = 16;
+        let mut best = Self { pairs: group, lines: 1, strip: group };
+        let mut least = usize::MAX;
+        for blocks in 1..=lines.min(8) {
+            let lines_a_block = lines.div_ceil(blocks);
+            let left = budget.saturating_sub(lines_a_block * line_len);
+            let chunk = (left / (group * pair_len) * group).min(longest);
+            if chunk > 0 {
+                let cost = blocks * pairs * SPREAD + pairs.div_ceil(chunk) * lines * START;
+                if cost < least {
+                    least = cost;
+                    best = Self { pairs: chunk, lines: lines_a_block, strip: chunk };
+                }
+            }
+        }
+        best
+    }
+
+    /// Bytes of scratch.
+    pub(super) const fn scratch(&self, lanes: Lanes) -> usize {
+        (self.pairs + self.lines * lanes.rows_per_word()) * PIXELS * 4
+    }
+}
+
+/// Bytes of scratch that these kernels ask for `op`, `None` if they do not run it.
+#[must_use]
+pub fn scratch_bytes(op: &Op<'_>) -> Option<usize> {
+    match op {
+        Op::Conv2d(op) => {
+            let lanes = super::conv::geometry(op)?;
+            Some(Plan::new(op, lanes).scratch(lanes) + pairs_to_look_up(op) * size_of::<[u16; 2]>())
+        }
+        Op::Dense(op) => super::dense::geometry(op).map(|_| 0),
+        Op::Pool(_) | Op::Add(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use releq_shared::Bitwidth;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_keeps_to_its_budget_and_covers_the_layer() {
+        for bits in Bitwidth::all() {
+            for lanes in [Some(Lanes::single(bits, 1)), Lanes::twin(bits, 1)].into_iter().flatten() {
+                for pairs in [1, 3, 13, 40, 250, 800] {
+                    for lines in [1, 7, 25, 50, 256] {
+                        for budget in [544, 920, 4000, 20_000] {
+                            let plan = Plan::within(budget, pairs, lines, lanes);
+                            assert!(plan.scratch(lanes) <= budget, "{plan:?} {lanes:?} {pairs} {lines} {budget}");
+                            assert!(plan.lines > 0 && plan.strip > 0);
+                            assert!(plan.pairs == pairs || plan.pairs.is_multiple_of(lanes.pairs_per_group()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
