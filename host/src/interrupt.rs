@@ -25,7 +25,6 @@ pub fn requested() -> bool {
 }
 
 /// [`Break`](std::ops::ControlFlow::Break) once Ctrl-C was pressed: what progress callbacks return.
-#[must_use]
 pub fn check() -> std::ops::ControlFlow<()> {
     if requested() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
 }

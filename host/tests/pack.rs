@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use releq::data::{Images, PixelGrid};
 use releq::network::zoo;
 use releq::pack::integer::run_blob;
-use releq::pack::{BlobFacts, Target, pack};
+use releq::pack::{BlobFacts, CoreClass, pack};
 use releq::train::{Model, Pass, Quantization};
 use releq_shared::Bitwidth;
 use releq_shared::blob::{AlignedCopy, Blob};
@@ -49,7 +49,7 @@ fn difference(name: &str, bits: u8, images: usize) -> f64 {
     quantization.calibrate(&model, &batch.images).unwrap();
     let classes: Vec<String> = (0..graph.classes()).map(|class| class.to_string()).collect();
     let facts = BlobFacts { dataset: "random", classes: &classes, grid, seed: 1, config_hash: 2 };
-    let blob = pack(&model, &quantization, &facts, Target::default()).unwrap();
+    let blob = pack(&model, &quantization, &facts, CoreClass::ArmV7em).unwrap();
     let aligned = AlignedCopy::new(&blob);
     let scale = Blob::new_checked(&aligned).unwrap().header().output_scale;
     let expected: Vec<f32> = model
@@ -84,9 +84,9 @@ fn a_network_that_was_never_calibrated_is_refused_by_name() {
     let facts =
         BlobFacts { dataset: "", classes: &[], grid: PixelGrid { scale: 1.0, zero_point: 0 }, seed: 0, config_hash: 0 };
     let quantization = Quantization::of_weights(&model, &[Some(Bitwidth::MIN); 4]).unwrap();
-    let error = pack(&model, &quantization, &facts, Target::default()).unwrap_err().to_string();
+    let error = pack(&model, &quantization, &facts, CoreClass::ArmV7em).unwrap_err().to_string();
     assert!(error.contains("relu_conv1") && error.contains("calibrated"), "{error}");
     let float = Quantization::of_weights(&model, &[None; 4]).unwrap();
-    let error = pack(&model, &float, &facts, Target::default()).unwrap_err().to_string();
+    let error = pack(&model, &float, &facts, CoreClass::ArmV7em).unwrap_err().to_string();
     assert!(error.contains("conv1") && error.contains("no bitwidth"), "{error}");
 }

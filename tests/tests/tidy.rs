@@ -65,9 +65,7 @@ fn files_stay_readable() {
 
 #[test]
 fn names_say_something() {
-    let vague = offenders(|name, _| {
-        name.split('/').any(|part| VAGUE_NAMES.contains(&part.trim_end_matches(".rs")))
-    });
+    let vague = offenders(|name, _| name.split('/').any(|part| VAGUE_NAMES.contains(&part.trim_end_matches(".rs"))));
     assert!(vague.is_empty(), "{vague:?}");
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{device, table};
 use crate::device::board;
-use crate::pack::Target;
+use crate::pack::CoreClass;
 use crate::progress::Progress;
 use crate::run::{RunConfig, RunFolder};
 use crate::stages::{self, MeasureOptions, Workshop};
@@ -59,7 +59,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     stages::train(&mut run, &workshop)?;
     stages::search(&mut run, &workshop)?;
     stages::finetune(&mut run, &workshop, None)?;
-    let blob = stages::pack(&mut run, &workshop, Target::default())?;
+    let blob = stages::pack(&mut run, &workshop, CoreClass::of_target(&board.target))?;
     let samples = args.samples.unwrap_or(if args.quick { 40 } else { 1000 });
     let options = MeasureOptions { samples, verbose: args.verbose };
     stages::measure(&mut run, &board, &blob, &workshop.data.test, options, progress)?;

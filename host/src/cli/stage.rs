@@ -92,6 +92,9 @@ pub(super) struct FinetuneArgs {
 pub(super) struct PackArgs {
     #[command(flatten)]
     existing: Existing,
+    /// The board whose kernels the weights are laid out for; others run the blob too, slower
+    #[arg(long, default_value = "qemu-mps2-an386")]
+    board: String,
 }
 
 pub(super) fn train(args: &TrainArgs) -> anyhow::Result<()> {
@@ -151,8 +154,9 @@ pub(super) fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn pack(args: &PackArgs) -> anyhow::Result<()> {
+    let board = crate::device::board::by_name(&args.board)?;
     let (mut run, workshop) = args.existing.open()?;
-    stages::pack(&mut run, &workshop, crate::pack::Target::default())?;
+    stages::pack(&mut run, &workshop, crate::pack::CoreClass::of_target(&board.target))?;
     let model = run.file(stages::files::MODEL);
     println!("next: releq inspect {0}, or releq measure --run {1}", model.display(), args.existing.run.display());
     Ok(())

@@ -85,7 +85,7 @@ impl Batches {
     ///
     /// # Errors
     /// If the device refuses it, or there are no images.
-    pub fn next(&mut self) -> candle_core::Result<Batch> {
+    pub fn take(&mut self) -> candle_core::Result<Batch> {
         let (pixels, labels) =
             self.receiver.recv().map_err(|_| candle_core::Error::Msg("there are no images to train on".to_owned()))?;
         let count = labels.len();
@@ -168,7 +168,7 @@ mod tests {
             let mut batches = Batches::new(images(), GRID, 5, Augmentation::default(), seed, &Device::Cpu);
             let mut seen: Vec<u32> = Vec::new();
             for _ in 0..2 {
-                let batch = batches.next().unwrap();
+                let batch = batches.take().unwrap();
                 seen.extend(batch.labels.to_vec1::<u32>().unwrap());
                 let first = batch.images.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];
                 let label = seen[seen.len() - 5];
@@ -187,7 +187,7 @@ mod tests {
     fn shifted_images_are_padded_with_zero() {
         let augmentation = Augmentation { shift: 2, mirror: true };
         let mut batches = Batches::new(images(), GRID, 10, augmentation, 1, &Device::Cpu);
-        let values = batches.next().unwrap().images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let values = batches.take().unwrap().images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(values.iter().filter(|&&value| value == 0.0).count() > 8, "{values:?}");
     }
 }

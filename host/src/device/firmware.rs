@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
 
 use object::{Object, ObjectSection, SectionKind};
 
@@ -31,9 +30,6 @@ impl Firmware {
     }
 }
 
-/// One build at a time in this process: boards share a target folder.
-static BUILDING: Mutex<()> = Mutex::new(());
-
 /// Builds the image of a board; what is up to date is not built again.
 ///
 /// # Errors
@@ -41,9 +37,14 @@ static BUILDING: Mutex<()> = Mutex::new(());
 pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError> {
     let toolchain = ensure_target(&board.target, progress)?;
     let root = source_root()?;
-    let _one = BUILDING.lock();
-    // A folder a board: images of one target would overwrite each other.
-    let target_dir = root.join("target/firmware").join(&board.name);
+    let target_dir = root.join("target/firmware");
+    let images = target_dir.join("images");
+    std::fs::create_dir_all(&images).map_err(|source| DeviceError::Io { path: images.clone(), source })?;
+    // Boards of one target share all but the last crate, and the place of the image: one build at a time, in all
+    // processes, until the image is copied away. The lock ends with the file.
+    let lock_path = images.join("lock");
+    let lock = std::fs::File::create(&lock_path).and_then(|file| file.lock().map(|()| file));
+    let _lock = lock.map_err(|source| DeviceError::Io { path: lock_path, source })?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&root).args(["build", "--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
@@ -69,8 +70,11 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
         let last = lines[lines.len().saturating_sub(30)..].join("\n");
         return Err(DeviceError::Build { board: board.name.clone(), output: last });
     }
-    let elf = target_dir.join(&board.target).join("firmware/releq-boards");
-    let bytes = std::fs::read(&elf).map_err(|source| DeviceError::Io { path: elf.clone(), source })?;
+    let built = target_dir.join(&board.target).join("firmware/releq-boards");
+    let bytes = std::fs::read(&built).map_err(|source| DeviceError::Io { path: built, source })?;
+    let elf = images.join(format!("{}.elf", board.name));
+    crate::run::write_atomically(&elf, &bytes)
+        .map_err(|error| DeviceError::Build { board: board.name.clone(), output: error.to_string() })?;
     let flash = flash_sections(&bytes)
         .map_err(|error| DeviceError::Build { board: board.name.clone(), output: error.to_string() })?;
     Ok(Firmware { elf, bytes, flash })

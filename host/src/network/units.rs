@@ -69,15 +69,15 @@ pub fn units(graph: &Graph) -> Vec<Unit> {
             Op::Input => continue,
         };
         let mut unit = Unit { kind, head, batch_norm: None, relu: kind == UnitKind::Relu, output: head };
-        if kind == UnitKind::Weights {
-            if let Some(next) = only_reader(graph, unit.output, |op| matches!(op, Op::BatchNorm { .. })) {
-                (unit.batch_norm, unit.output) = (Some(next), next);
-            }
+        if kind == UnitKind::Weights
+            && let Some(next) = only_reader(graph, unit.output, |op| matches!(op, Op::BatchNorm { .. }))
+        {
+            (unit.batch_norm, unit.output) = (Some(next), next);
         }
-        if matches!(kind, UnitKind::Weights | UnitKind::Sum | UnitKind::BatchNorm) {
-            if let Some(next) = only_reader(graph, unit.output, |op| matches!(op, Op::Relu)) {
-                (unit.relu, unit.output) = (true, next);
-            }
+        if matches!(kind, UnitKind::Weights | UnitKind::Sum | UnitKind::BatchNorm)
+            && let Some(next) = only_reader(graph, unit.output, |op| matches!(op, Op::Relu))
+        {
+            (unit.relu, unit.output) = (true, next);
         }
         for id in [unit.head, unit.batch_norm.unwrap_or(unit.head), unit.output] {
             taken[id.0] = true;

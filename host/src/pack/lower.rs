@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use releq_firmware::kernels::CoreClass;
+use releq_shared::Bitwidth;
 use releq_shared::blob::{
-    Activation, Add, BlobWriter, Channels, Conv2d, Dense, FusedPool, Header, Op as BlobOp, Pool, PoolKind, Provenance,
-    Tensor, TensorKind, Weights,
+    Activation, Add, BlobWriter, ChannelTable, Channels, Conv2d, Dense, FusedPool, Header, Op as BlobOp, Pool,
+    PoolKind, Provenance, Section, Tensor, TensorKind, Weights,
 };
+use releq_shared::layout::Layout;
 use releq_shared::requantize::Requantize;
 
 use super::PackError;
 use super::layer::{BatchNorm, ChannelAffine, FoldedWeights, channels_last};
 use super::plan::{Lifetime, plan};
-use super::target::Target;
 use crate::data::PixelGrid;
 use crate::network::{Graph, Node, NodeId, Op, Shape, Unit, UnitKind};
 use crate::quantize::{ActivationGrid, QuantizedWeights};
@@ -40,7 +42,7 @@ pub fn pack(
     model: &Model,
     quantization: &Quantization,
     facts: &BlobFacts<'_>,
-    target: Target,
+    target: CoreClass,
 ) -> Result<Vec<u8>, PackError> {
     let mut lowering = Lowering::new(model, quantization, facts, target);
     for unit in model.units() {
@@ -93,7 +95,7 @@ struct Lowering<'a> {
     model: &'a Model,
     graph: &'a Graph,
     quantization: &'a Quantization,
-    target: Target,
+    target: CoreClass,
     writer: BlobWriter,
     values: Vec<Value>,
     /// The tensor that holds each node's output.
@@ -104,7 +106,7 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(model: &'a Model, quantization: &'a Quantization, facts: &BlobFacts<'_>, target: Target) -> Self {
+    fn new(model: &'a Model, quantization: &'a Quantization, facts: &BlobFacts<'_>, target: CoreClass) -> Self {
         let grid = ActivationGrid { scale: facts.grid.scale, zero_point: facts.grid.zero_point };
         let input = Value { shape: model.graph().input(), kind: TensorKind::U8, grid, first: 0, last: 0 };
         Self {
@@ -221,8 +223,7 @@ impl<'a> Lowering<'a> {
         let (bias, scale) = folded.channels(&name, input_scale, input_grid.zero_point, output_scale)?;
         let (bits, _) = self.bits(&name)?;
         let pool = self.pool_behind(unit)?;
-        let shape = super::target::LayerShape::new(node, input_shape, pool.is_some());
-        let layout = self.target.layout(&shape, bits);
+        let layout = self.layout(node, input_shape, pool.map(|(_, pool)| pool), bits);
         let section = layout.pack(&folded.codes, bias.len(), folded.columns, bits);
         let codes = self.writer.section(&section);
         let channels = self.writer.channels(Channels { bias: &bias, scale: &scale });
@@ -253,6 +254,39 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
+    /// The layout in which the target runs a layer fastest, asked with the operation that it will be.
+    fn layout(&self, node: &Node, input: Shape, pool: Option<FusedPool>, bits: Bitwidth) -> Layout {
+        let tensor = |shape: Shape| Tensor {
+            offset: 0,
+            height: shape.height as u16,
+            width: shape.width as u16,
+            channels: shape.channels as u16,
+            kind: TensorKind::U8,
+            zero_point: 0,
+        };
+        let (codes, channels) = (Section::default(), ChannelTable::default());
+        let weights = Weights { bits, z: 0, layout: Layout::Bitstream, codes, channels };
+        let (name, input, output) = (node.name.as_str(), tensor(input), tensor(node.shape));
+        let activation = Activation::FULL;
+        let op = match node.op {
+            Op::Conv2d { kernel, stride, padding: (rows, columns), groups, .. } => BlobOp::Conv2d(Conv2d {
+                name,
+                input,
+                output,
+                kernel: [kernel.0 as u8, kernel.1 as u8],
+                stride: [stride.0 as u8, stride.1 as u8],
+                padding: [rows as u8, columns as u8, rows as u8, columns as u8],
+                groups: groups as u16,
+                pool,
+                activation,
+                weights,
+            }),
+            _ => BlobOp::Dense(Dense { name, input, output, activation, weights }),
+        };
+        let layout = self.target.preferred_layout(&op, bits);
+        if layout.holds(bits) { layout } else { Layout::Bitstream }
+    }
+
     /// The max pooling that alone reads a convolution.
     fn pool_behind(&self, unit: &Unit) -> Result<Option<(NodeId, FusedPool)>, PackError> {
         let mut readers = self.graph.readers(unit.output);
@@ -266,7 +300,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn bits(&self, layer: &str) -> Result<(releq_shared::Bitwidth, Vec<f32>), PackError> {
+    fn bits(&self, layer: &str) -> Result<(Bitwidth, Vec<f32>), PackError> {
         let place = self.graph.weight_layers().iter().position(|weights| weights.name == layer);
         let bits = place.and_then(|place| self.quantization.bits[place]);
         match (bits, self.quantization.steps.get(layer)) {

@@ -4,10 +4,9 @@ pub mod integer;
 pub mod layer;
 mod lower;
 pub mod plan;
-mod target;
 
 pub use lower::{BlobFacts, pack};
-pub use target::{LayerShape, Target};
+pub use releq_firmware::kernels::CoreClass;
 
 use releq_shared::blob::BlobError;
 

@@ -133,7 +133,7 @@ pub fn fit(
     let mut batches = Batches::new(images, data.grid, config.batch, augmentation, seed, &device);
     let mut smoothed: Option<f64> = None;
     for step in 0..steps {
-        let batch = batches.next()?;
+        let batch = batches.take()?;
         let logits = model.forward(&batch.images, Pass::Train(quantization))?;
         let loss = ops::cross_entropy(&logits, &batch.labels)?;
         let value = f64::from(loss.to_scalar::<f32>()?);

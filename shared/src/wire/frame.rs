@@ -117,6 +117,9 @@ impl Cobs<'_> {
     }
 }
 
+/// A frame as it arrived: what it carries, its sequence number and its payload.
+pub type Frame<'a> = (FrameKind, u16, &'a [u8]);
+
 /// Takes bytes as they come and gives frames.
 #[derive(Debug)]
 pub struct Decoder {
@@ -150,7 +153,7 @@ impl Decoder {
 
     /// Takes one byte. At the end of a frame gives its kind, sequence number and payload, or why it was dropped; nothing
     /// in between, and nothing for empty frames.
-    pub fn push(&mut self, byte: u8) -> Option<Result<(FrameKind, u16, &[u8]), FrameError>> {
+    pub fn push(&mut self, byte: u8) -> Option<Result<Frame<'_>, FrameError>> {
         if byte != 0 {
             if self.state == State::Reading {
                 self.take(byte);
@@ -192,7 +195,7 @@ impl Decoder {
     }
 }
 
-fn parse(raw: &[u8]) -> Result<(FrameKind, u16, &[u8]), FrameError> {
+fn parse(raw: &[u8]) -> Result<Frame<'_>, FrameError> {
     let (body, crc) = raw.split_last_chunk::<CRC_LEN>().ok_or(FrameError::Malformed)?;
     let (header, payload) = body.split_first_chunk::<HEADER_LEN>().ok_or(FrameError::Malformed)?;
     if CRC32.checksum(body) != u32::from_le_bytes(*crc) {

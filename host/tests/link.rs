@@ -1,0 +1,159 @@
+//! The link to a board in this process: loading, inference, faults, and boards that do not answer.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::time::Duration;
+
+use releq::device::DeviceError;
+use releq::device::fault::{FaultyTransport, Loopback};
+use releq::device::link::{Link, Patience, Transport};
+use releq_firmware::random::Random;
+use releq_firmware::testing;
+use releq_shared::blob::{AlignedCopy, Blob, BlobError};
+use releq_shared::wire;
+
+const IMPATIENT: Patience = Patience { timeout: Duration::from_millis(1), attempts: 30 };
+
+/// Memory that starts at a multiple of 16, for the slot and for the arena.
+fn memory(bytes: usize) -> AlignedCopy {
+    AlignedCopy::new(&vec![0; bytes])
+}
+
+fn small_network(seed: u64) -> Vec<u8> {
+    testing::random_network(seed, testing::Limits::default())
+}
+
+fn input(len: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    Random::new(seed).fill(&mut bytes, u8::MAX);
+    bytes
+}
+
+#[test]
+fn a_board_answers_as_the_engine_does() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
+    assert_eq!(link.hello().unwrap().board, "loopback");
+    for seed in 0..20 {
+        let model = AlignedCopy::new(&small_network(seed));
+        let blob = Blob::new_checked(&model).unwrap();
+        let loaded = link.load(&model, &mut |_| ()).unwrap();
+        assert_eq!(u64::from(loaded.input), blob.header().input.bytes());
+        let data = input(loaded.input as usize, seed);
+        let (logits, _) = link.infer(&data).unwrap();
+        assert_eq!(logits, testing::run(&blob, &data), "network {seed}");
+        assert_eq!(link.profile().unwrap().len(), usize::from(loaded.ops));
+        assert_eq!(link.memory().unwrap().arena_used, loaded.arena);
+    }
+}
+
+/// Every exchange under 1% faults a piece, in both directions: right, or an error; never a wrong answer.
+#[test]
+fn faults_on_the_link_never_make_an_answer_wrong() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let model = AlignedCopy::new(&small_network(3));
+    let blob = Blob::new_checked(&model).unwrap();
+    let mut link = Link::new(FaultyTransport::new(Loopback::new(&mut slot, &mut arena), 0.01, 5), IMPATIENT);
+    link.hello().unwrap();
+    let loaded = link.load(&model, &mut |_| ()).unwrap();
+    for seed in 0..10_000 {
+        let data = input(loaded.input as usize, seed);
+        let (logits, _) = link.infer(&data).unwrap();
+        assert_eq!(logits, testing::run(&blob, &data), "exchange {seed}");
+    }
+    let statistics = link.statistics;
+    assert!(statistics.repeats > 100 && statistics.damaged > 10, "were there faults at all? {statistics:?}");
+}
+
+#[test]
+fn unsound_models_are_refused_with_the_reason_and_sound_ones_still_load() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
+    link.hello().unwrap();
+    let model = small_network(1);
+    let mut refused = |model: &[u8]| match link.load(model, &mut |_| ()) {
+        Err(DeviceError::Refused(wire::DeviceError::Blob(error))) => error,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(refused(&model[..model.len() - 4]), BlobError::LengthMismatch { .. }));
+    let mut flipped = model.clone();
+    flipped[model.len() / 2] ^= 1;
+    assert!(matches!(refused(&flipped), BlobError::BadChecksum { .. }));
+    let mut other_version = model.clone();
+    other_version[4] = 9;
+    assert_eq!(refused(&other_version), BlobError::UnsupportedVersion { found: 9 });
+    let error = link.infer(&[0; 4]).unwrap_err();
+    assert!(error.to_string().contains("no valid model"), "{error}");
+    link.load(&model, &mut |_| ()).unwrap();
+}
+
+#[test]
+fn models_that_do_not_fit_are_refused_with_both_numbers() {
+    let model = small_network(1);
+    let (mut slot, mut arena) = (memory(model.len() - 16), memory(1 << 16));
+    let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
+    let error = link.load(&model, &mut |_| ()).unwrap_err().to_string();
+    assert!(error.contains(&format!("{} bytes", model.len())), "{error}");
+    let (mut slot, mut arena) = (memory(1 << 16), memory(16));
+    let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
+    let error = link.load(&model, &mut |_| ()).unwrap_err();
+    let too_small =
+        DeviceError::Refused(wire::DeviceError::Blob(BlobError::ArenaTooSmall { needed: 0, available: 16 }));
+    assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&too_small));
+    assert!(error.to_string().contains("working memory, there are 16"), "{error}");
+}
+
+#[test]
+fn wrong_requests_are_answered_with_what_is_wrong() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
+    let loaded = link.load(&small_network(1), &mut |_| ()).unwrap();
+    let error = link.profile().unwrap_err().to_string();
+    assert!(error.contains("not run the model yet"), "{error}");
+    let error = link.infer(&vec![0; loaded.input as usize + 1]).unwrap_err().to_string();
+    assert!(error.contains(&format!("the model takes {}", loaded.input)), "{error}");
+}
+
+/// A line on which nobody answers.
+struct Silent;
+
+impl Transport for Silent {
+    fn send(&mut self, _bytes: &[u8]) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn receive(&mut self, timeout: Duration) -> Result<Vec<u8>, DeviceError> {
+        std::thread::sleep(timeout);
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_board_that_never_answers_is_reported_with_advice() {
+    let patience = Patience { timeout: Duration::from_millis(5), attempts: 3 };
+    let error = Link::new(Silent, patience).hello().unwrap_err();
+    assert!(matches!(error, DeviceError::NoAnswer { attempts: 3, .. }));
+    assert!(error.to_string().contains("is it running releq's firmware"), "{error}");
+}
+
+/// A line that answers with noise.
+struct Babbling(Random);
+
+impl Transport for Babbling {
+    fn send(&mut self, _bytes: &[u8]) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn receive(&mut self, _timeout: Duration) -> Result<Vec<u8>, DeviceError> {
+        let mut bytes = vec![0; 300];
+        self.0.fill(&mut bytes, u8::MAX);
+        Ok(bytes)
+    }
+}
+
+#[test]
+fn noise_is_no_answer() {
+    let patience = Patience { timeout: Duration::from_millis(20), attempts: 2 };
+    let mut link = Link::new(Babbling(Random::new(1)), patience);
+    assert!(matches!(link.hello(), Err(DeviceError::NoAnswer { .. })));
+    assert!(link.statistics.damaged > 0);
+}
