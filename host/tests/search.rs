@@ -29,7 +29,8 @@ const EPISODES: usize = 240;
 
 fn config() -> SearchConfig {
     let reward = Reward::Constraint { max_loss_points: 0.5 };
-    SearchConfig { episodes: EPISODES, reward, ..SearchConfig::default() }
+    // The agent by itself: nothing polishes its choice.
+    SearchConfig { episodes: EPISODES, reward, polish: false, ..SearchConfig::default() }
 }
 
 #[test]
@@ -41,11 +42,25 @@ fn the_agent_finds_the_floor_where_accuracy_is_free() {
     }
 }
 
+/// The same where the optimum is one of 625, with no slope but that of the cost up to its very edge.
+const EPISODES_WHERE_LAYERS_DIFFER: usize = 640;
+
 #[test]
 fn the_agent_finds_the_optimum_where_layers_differ() {
+    let config = SearchConfig { episodes: EPISODES_WHERE_LAYERS_DIFFER, ..config() };
     for seed in 0..5 {
-        let outcome = search(&config(), &mut ImaginaryOracle::per_layer(vec![2, 1, 3, 1], 1.0), seed);
+        let outcome = search(&config, &mut ImaginaryOracle::per_layer(vec![2, 1, 3, 1], 1.0), seed);
         assert_eq!(outcome.best.bits.to_string(), "2,1,3,1", "seed {seed}");
+    }
+}
+
+#[test]
+fn polishing_finishes_what_few_episodes_began() {
+    let config = SearchConfig { episodes: 40, polish: true, ..config() };
+    for seed in 0..5 {
+        let outcome = search(&config, &mut ImaginaryOracle::per_layer(vec![2, 1, 3, 1], 1.0), seed);
+        assert_eq!(outcome.best.bits.to_string(), "2,1,3,1", "seed {seed}, from {}", outcome.by_agent.bits);
+        assert!(outcome.by_agent.reward <= outcome.best.reward);
     }
 }
 
@@ -103,7 +118,7 @@ fn a_search_that_was_stopped_goes_on_as_if_nothing_had_happened() {
     let go_on = &mut |_: &SearchEvent, _: &SearchCheckpoint| ControlFlow::Continue(());
     let resumed = run(&config, &layers(4), &mut oracle(), 7, Some(&checkpoint), go_on).unwrap();
     assert_eq!(resumed, straight);
-    let other = SearchConfig { batch: 4, ..config };
+    let other = SearchConfig { batch: 3, ..config };
     let refused = run(&other, &layers(4), &mut oracle(), 7, Some(&checkpoint), go_on);
     assert!(matches!(refused, Err(SearchError::Checkpoint(_))));
 }
@@ -152,7 +167,7 @@ fn events_become_lines_of_json() {
         ControlFlow::Continue(())
     })
     .unwrap();
-    assert_eq!(lines, EPISODES / 8);
+    assert_eq!(lines, EPISODES / config().batch);
 }
 
 #[test]

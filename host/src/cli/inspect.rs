@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use releq_firmware::engine::required_arena;
+use releq_firmware::engine::required_arena_on;
+use releq_firmware::kernels::CoreClass;
 use releq_shared::blob::{AlignedCopy, Blob, Op, Tensor};
 use serde::Serialize;
 
@@ -37,8 +38,8 @@ struct Inspection<'a> {
     weight_overhead: f64,
     channel_bytes: u64,
     tensor_arena_bytes: u32,
-    /// With the kernel scratch of this host's engine.
-    arena_bytes: usize,
+    /// With kernel scratch, by class of core.
+    arena_bytes: Vec<(String, usize)>,
     input: Shape,
     input_scale: f32,
     output_scale: f32,
@@ -130,7 +131,10 @@ fn inspect<'a>(blob: &Blob<'a>) -> Inspection<'a> {
         weight_overhead: weight_bytes as f64 / ideal.max(1) as f64 - 1.0,
         channel_bytes: layers.iter().map(|layer| layer.channel_bytes).sum(),
         tensor_arena_bytes: header.arena_bytes,
-        arena_bytes: required_arena(blob),
+        arena_bytes: CoreClass::ALL
+            .iter()
+            .map(|&class| (format!("{class:?}"), required_arena_on(blob, class)))
+            .collect(),
         input: Shape::from(&header.input),
         input_scale: header.input_scale,
         output_scale: header.output_scale,
@@ -207,8 +211,10 @@ fn print(inspection: &Inspection<'_>) {
          {channel_bytes}",
         inspection.weight_overhead * 100.0
     );
+    let classes: Vec<String> = inspection.arena_bytes.iter().map(|(class, bytes)| format!("{class} {bytes}")).collect();
     println!(
-        "working memory {} bytes: tensors {}, the rest kernel scratch",
-        inspection.arena_bytes, inspection.tensor_arena_bytes
+        "working memory: tensors {} bytes; with kernel scratch {}",
+        inspection.tensor_arena_bytes,
+        classes.join(", ")
     );
 }

@@ -103,22 +103,27 @@ pub fn cache_folder(name: &str) -> Option<PathBuf> {
 /// # Errors
 /// [`DataError::Unknown`] or [`DataError::Missing`], with where it was looked for.
 pub fn locate(name: &str) -> Result<Location, DataError> {
+    let data_dir = std::env::var_os(DATA_DIR_VARIABLE).map(PathBuf::from);
+    locate_in(name, data_dir.as_deref(), cache_folder(name).as_deref())
+}
+
+fn locate_in(name: &str, data_dir: Option<&Path>, cache: Option<&Path>) -> Result<Location, DataError> {
     if !NAMES.contains(&name) {
         return Err(DataError::Unknown { name: name.to_owned() });
     }
     let first_file = if name == "mnist" { mnist::FILES[0].0 } else { cifar10::TRAIN_FILES[0] };
     let holds = |folder: &Path| existing_file(folder, first_file).is_ok();
     let mut looked = Vec::new();
-    if let Some(root) = std::env::var_os(DATA_DIR_VARIABLE) {
-        let folder = Path::new(&root).join(name);
+    if let Some(root) = data_dir {
+        let folder = root.join(name);
         if holds(&folder) {
             return Ok(Location::DataDir(folder));
         }
         looked.push(folder.display().to_string());
     }
-    if let Some(folder) = cache_folder(name) {
-        if holds(&folder) {
-            return Ok(Location::Cache(folder));
+    if let Some(folder) = cache {
+        if holds(folder) {
+            return Ok(Location::Cache(folder.to_owned()));
         }
         looked.push(folder.display().to_string());
     }
@@ -205,5 +210,28 @@ mod tests {
     fn an_unknown_data_set_is_met_with_a_suggestion() {
         let error = locate("cifar").unwrap_err().to_string();
         assert!(error.contains("did you mean \"cifar10\""), "{error}");
+    }
+
+    #[test]
+    fn a_missing_data_set_says_where_it_was_looked_for_and_what_to_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data_dir, cache) = (folder.path().join("data"), folder.path().join("cache"));
+        let error = locate_in("cifar10", Some(&data_dir), Some(&cache)).unwrap_err().to_string();
+        assert!(error.contains("releq data fetch cifar10") && error.contains(DATA_DIR_VARIABLE), "{error}");
+        assert!(error.contains(cache.to_str().unwrap()) && error.contains(data_dir.to_str().unwrap()), "{error}");
+        assert_eq!(locate_in("mnist", Some(&data_dir), Some(&cache)).unwrap(), Location::Embedded);
+    }
+
+    #[test]
+    fn the_data_folder_comes_before_the_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data_dir, cache) = (folder.path().join("data"), folder.path().join("cache"));
+        for holder in [&data_dir.join("mnist"), &cache] {
+            std::fs::create_dir_all(holder).unwrap();
+            std::fs::write(holder.join(mnist::FILES[0].0), b"").unwrap();
+        }
+        let found = locate_in("mnist", Some(&data_dir), Some(&cache)).unwrap();
+        assert_eq!(found, Location::DataDir(data_dir.join("mnist")));
+        assert_eq!(locate_in("mnist", None, Some(&cache)).unwrap(), Location::Cache(cache));
     }
 }

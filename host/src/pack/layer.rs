@@ -193,7 +193,8 @@ mod tests {
         let affine = ChannelAffine { gain: vec![0.0], offset: vec![1.0] };
         let folded = FoldedWeights::new("dead", vec![0, 1, 1], 1, &[0.3], &affine).unwrap();
         let (bias, requantize) = folded.channels("dead", 0.01, 0, 0.1).unwrap();
-        let acc = -200 + 200 + 200 + bias[0];
+        let sum_of_weights_times_200 = 200;
+        let acc = sum_of_weights_times_200 + bias[0];
         assert_eq!(requantize[0].apply(acc), 10);
     }
 

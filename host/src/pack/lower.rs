@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use releq_firmware::kernels::CoreClass;
 use releq_shared::Bitwidth;
 use releq_shared::blob::{
-    Activation, Add, BlobWriter, ChannelTable, Channels, Conv2d, Dense, FusedPool, Header, Op as BlobOp, Pool,
-    PoolKind, Provenance, Section, Tensor, TensorKind, Weights,
+    Activation, BlobWriter, ChannelTable, Channels, Conv2d, Dense, FusedPool, Op as BlobOp, PoolKind, Section, Tensor,
+    TensorKind, Weights,
 };
 use releq_shared::layout::Layout;
 use releq_shared::requantize::Requantize;
 
 use super::PackError;
+use super::emit::{Action, Step, Value, emit};
 use super::layer::{BatchNorm, ChannelAffine, FoldedWeights, channels_last};
-use super::plan::{Lifetime, plan};
 use crate::data::PixelGrid;
 use crate::network::{Graph, Node, NodeId, Op, Shape, Unit, UnitKind};
 use crate::quantize::{ActivationGrid, QuantizedWeights};
@@ -48,47 +48,8 @@ pub fn pack(
     for unit in model.units() {
         lowering.lower(unit)?;
     }
-    lowering.finish(facts)
-}
-
-/// A tensor that has no place in the arena yet.
-struct Value {
-    shape: Shape,
-    kind: TensorKind,
-    grid: ActivationGrid,
-    first: usize,
-    last: usize,
-}
-
-/// An operation whose tensors have no places yet.
-struct Step {
-    name: String,
-    inputs: Vec<usize>,
-    output: usize,
-    action: Action,
-}
-
-enum Action {
-    Conv2d {
-        kernel: [u8; 2],
-        stride: [u8; 2],
-        padding: [u8; 4],
-        groups: u16,
-        pool: Option<FusedPool>,
-        weights: Weights,
-    },
-    Dense {
-        weights: Weights,
-    },
-    Pool {
-        kind: PoolKind,
-        size: [u8; 2],
-        stride: [u8; 2],
-    },
-    Add {
-        multipliers: [i32; 2],
-        shift: u8,
-    },
+    let Lowering { values, steps, writer, logit_scale, graph, .. } = lowering;
+    emit(&graph.name, &values, &steps, writer, logit_scale, facts)
 }
 
 struct Lowering<'a> {
@@ -102,7 +63,6 @@ struct Lowering<'a> {
     of_node: BTreeMap<NodeId, usize>,
     steps: Vec<Step>,
     logit_scale: f64,
-    relus: Vec<bool>,
 }
 
 impl<'a> Lowering<'a> {
@@ -119,7 +79,6 @@ impl<'a> Lowering<'a> {
             of_node: BTreeMap::from([(NodeId(0), 0)]),
             steps: Vec::new(),
             logit_scale: 1.0,
-            relus: Vec::new(),
         }
     }
 
@@ -158,8 +117,7 @@ impl<'a> Lowering<'a> {
         self.values.push(Value { shape, kind, grid, first: step, last: step + 1 });
         let output = self.values.len() - 1;
         self.of_node.insert(node, output);
-        self.steps.push(Step { name: name.to_owned(), inputs, output, action });
-        self.relus.push(relu);
+        self.steps.push(Step { name: name.to_owned(), inputs, output, action, relu });
     }
 
     fn lower(&mut self, unit: &Unit) -> Result<(), PackError> {
@@ -377,75 +335,5 @@ impl<'a> Lowering<'a> {
         let action = Action::Add { multipliers, shift: fixed.shift };
         self.push(&node.name, inputs, unit.output, grid, action, unit.relu);
         Ok(())
-    }
-
-    /// Gives every tensor its place and writes the blob.
-    fn finish(mut self, facts: &BlobFacts<'_>) -> Result<Vec<u8>, PackError> {
-        let bytes = |value: &Value| value.shape.elements() * if value.kind == TensorKind::I32 { 4 } else { 1 };
-        let lifetimes: Vec<Lifetime> = self
-            .values
-            .iter()
-            .map(|value| Lifetime { bytes: bytes(value), first: value.first, last: value.last })
-            .collect();
-        let places = plan(&lifetimes);
-        let mut tensors = Vec::with_capacity(self.values.len());
-        for (value, &offset) in self.values.iter().zip(&places.offsets) {
-            let size = |n: usize| {
-                u16::try_from(n).map_err(|_| PackError::Unsupported {
-                    layer: "a tensor".to_owned(),
-                    reason: format!("{n} rows, columns or channels are more than the blob's 65,535"),
-                })
-            };
-            tensors.push(Tensor {
-                offset: offset as u32,
-                height: size(value.shape.height)?,
-                width: size(value.shape.width)?,
-                channels: size(value.shape.channels)?,
-                kind: value.kind,
-                zero_point: if value.kind == TensorKind::I32 { 0 } else { value.grid.zero_point },
-            });
-        }
-        for (step, relu) in self.steps.iter().zip(&self.relus) {
-            let (name, input, output) = (step.name.as_str(), tensors[step.inputs[0]], tensors[step.output]);
-            let activation = Activation { min: if *relu { output.zero_point } else { 0 }, max: u8::MAX };
-            let op = match step.action {
-                Action::Conv2d { kernel, stride, padding, groups, pool, weights } => BlobOp::Conv2d(Conv2d {
-                    name,
-                    input,
-                    output,
-                    kernel,
-                    stride,
-                    padding,
-                    groups,
-                    pool,
-                    activation,
-                    weights,
-                }),
-                Action::Dense { weights } => BlobOp::Dense(Dense { name, input, output, activation, weights }),
-                Action::Pool { kind, size, stride } => BlobOp::Pool(Pool { name, input, output, kind, size, stride }),
-                Action::Add { multipliers, shift } => {
-                    let inputs = [input, tensors[step.inputs[1]]];
-                    BlobOp::Add(Add { name, inputs, output, multipliers, shift, activation })
-                }
-            };
-            self.writer.push(&op)?;
-        }
-        let header = Header {
-            network: &self.graph.name,
-            dataset: facts.dataset,
-            labels: &facts.classes.join("\n"),
-            input: tensors[0],
-            input_scale: facts.grid.scale,
-            output: tensors[tensors.len() - 1],
-            output_scale: self.logit_scale as f32,
-            arena_bytes: places.bytes as u32,
-            op_count: 0,
-            provenance: Provenance {
-                version: env!("CARGO_PKG_VERSION"),
-                seed: facts.seed,
-                config_hash: facts.config_hash,
-            },
-        };
-        Ok(self.writer.finish(&header)?)
     }
 }

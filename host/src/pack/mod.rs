@@ -1,5 +1,6 @@
 //! From a trained network to a blob: fold, calibrate, plan, lay out.
 
+mod emit;
 pub mod integer;
 pub mod layer;
 mod lower;

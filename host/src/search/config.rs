@@ -29,6 +29,9 @@ pub struct SearchConfig {
     pub features: Vec<Feature>,
     /// Whether the agent has its LSTM; without it a dense layer of the same width takes its place.
     pub lstm: bool,
+    /// Whether the best assignment is polished at the end: layer by layer one bitwidth less, as long as the reward rises.
+    /// Not in the paper; it costs some evaluations and only ever improves the choice.
+    pub polish: bool,
     /// The agent's training.
     pub ppo: PpoConfig,
 }
@@ -83,6 +86,7 @@ impl Default for SearchConfig {
             cost: Cost::default(),
             features: FEATURES.to_vec(),
             lstm: true,
+            polish: true,
             ppo: PpoConfig::default(),
         }
     }

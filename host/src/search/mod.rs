@@ -1,9 +1,9 @@
 //! The ReLeQ search (arXiv 1811.01704): an LSTM agent trained with PPO chooses each layer's bitwidth.
 //!
-//! An episode walks the layers in order. At each one the agent sees the [`state`], picks a bitwidth, and carries the
-//! state of its LSTM on to the next. At the end of the episode the [`oracle`] fine-tunes the network shortly with these
-//! bitwidths and validates it; the [`reward`] weighs that accuracy against the [`cost`]. Several episodes make a batch,
-//! from which [`ppo`] updates the [`agent`]. Every assignment is evaluated once and remembered.
+//! An episode walks the layers in order. At each one the agent sees the `state`, picks a bitwidth, and carries the
+//! state of its LSTM on to the next. At the end of the episode the `oracle` fine-tunes the network shortly with these
+//! bitwidths and validates it; the `reward` weighs that accuracy against the `cost`. Several episodes make a batch,
+//! from which `ppo` updates the `agent`. Every assignment is evaluated once and remembered.
 
 mod agent;
 mod assignment;

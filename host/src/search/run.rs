@@ -52,6 +52,8 @@ pub struct SearchEvent {
 pub struct SearchOutcome {
     /// The choice: of all evaluated assignments within the bound the cheapest, of equally cheap ones the most accurate.
     pub best: Evaluated,
+    /// The best that the agent's episodes found, before the polish.
+    pub by_agent: Evaluated,
     /// What the trained policy does when it takes its most probable actions.
     pub greedy: Evaluated,
     /// Everything evaluated, best first.
@@ -135,12 +137,16 @@ pub fn run(
     let (greedy, _, _) = search.walk(1, None)?;
     search.evaluate(&greedy)?;
     let greedy = search.describe(&greedy[0]);
+    let by_agent = search.ranked().into_iter().next().ok_or(SearchError::NothingEvaluated)?;
+    if config.polish {
+        search.polish(&by_agent)?;
+    }
     let evaluated = search.ranked();
     let best = evaluated.first().cloned().ok_or(SearchError::NothingEvaluated)?;
     if search.memo.values().all(|evaluation| evaluation.diverged) {
         return Err(SearchError::NothingEvaluated);
     }
-    Ok(SearchOutcome { best, greedy, evaluated, float_accuracy: search.oracle.float_accuracy(), episodes })
+    Ok(SearchOutcome { best, by_agent, greedy, evaluated, float_accuracy: search.oracle.float_accuracy(), episodes })
 }
 
 impl Search<'_> {
@@ -183,6 +189,25 @@ impl Search<'_> {
             carried = next;
         }
         Ok((assignments, rollout, mean_probabilities))
+    }
+
+    /// Takes one bitwidth off each free layer in turn, all at once, and goes on from the best as long as that is better.
+    fn polish(&mut self, from: &Evaluated) -> Result<(), SearchError> {
+        let mut best = from.clone();
+        loop {
+            let lower = |layer: usize| {
+                let place = self.actions.iter().position(|&action| action == best.bits.0[layer])?;
+                let mut bits = best.bits.clone();
+                bits.0[layer] = *self.actions.get(place.checked_sub(1)?)?;
+                self.pins[layer].is_none().then_some(bits)
+            };
+            let neighbours: Vec<Assignment> = (0..self.layers.len()).filter_map(lower).collect();
+            self.evaluate(&neighbours)?;
+            let better = self.describe_all(&neighbours).into_iter().filter(|found| found.accepted == best.accepted);
+            let found = better.max_by(|a, b| a.reward.total_cmp(&b.reward)).filter(|found| found.reward > best.reward);
+            let Some(found) = found else { return Ok(()) };
+            best = found;
+        }
     }
 
     /// Evaluates what is not known yet, all at once.

@@ -6,8 +6,8 @@
 //! apart, so that the same instruction makes four products; the lower field is emptied before it can overflow into the
 //! upper one, after 16 columns of 2 bits or 128 of 1 bit.
 //!
-//! [`conv`] and [`dense`] are plain Rust around the inner loops, which are assembly ([`dsp`]) on the cores that have it
-//! and plain Rust ([`model`]) elsewhere: so the host tests everything but the assembly, and a board tests that against
+//! `conv` and `dense` are plain Rust around the inner loops, which are assembly (`dsp`) on the cores that have it
+//! and plain Rust (`model`) elsewhere: so the host tests everything but the assembly, and a board tests that against
 //! [`super::portable`].
 
 mod conv;
