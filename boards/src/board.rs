@@ -16,6 +16,10 @@ impl Platform for ThisBoard {
         uart::write(bytes);
     }
 
+    fn restart_ticks(&mut self) {
+        meter::restart();
+    }
+
     fn ticks(&mut self) -> u64 {
         meter::ticks()
     }

@@ -22,7 +22,16 @@ pub(crate) fn start(mut systick: SYST) {
     systick.enable_counter();
 }
 
-/// Ticks since the start.
+/// Counts from zero again.
+pub(crate) fn restart() {
+    interrupt::free(|section| {
+        // SAFETY: writing any value sets the counter to zero; nothing else writes this register after `start`.
+        unsafe { (*SYST::PTR).cvr.write(0) };
+        WRAPS.borrow(section).set(0);
+    });
+}
+
+/// Ticks since the start, or since it was started from zero again.
 pub(crate) fn ticks() -> u64 {
     // If the counter starts over between the two reads of the wraps, it is read again.
     loop {

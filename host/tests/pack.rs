@@ -59,8 +59,13 @@ fn difference(name: &str, bits: u8, images: usize) -> f64 {
         .unwrap()
         .to_vec1()
         .unwrap();
-    let got: Vec<f32> =
-        run_blob(&blob, &images).unwrap().logits.concat().into_iter().map(|logit| logit as f32 * scale).collect();
+    let got: Vec<f32> = run_blob(&blob, &images, &|| ())
+        .unwrap()
+        .logits
+        .concat()
+        .into_iter()
+        .map(|logit| logit as f32 * scale)
+        .collect();
     let mean = expected.iter().sum::<f32>() / expected.len() as f32;
     let spread = expected.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
     let error = expected.iter().zip(&got).map(|(a, b)| (a - b).powi(2)).sum::<f32>();

@@ -3,6 +3,9 @@
 //! These tests install what they lack (a Cortex-M target, QEMU), or fail and say which command to run; none is skipped.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use releq::device::qemu::Qemu;
 use releq::device::{DeviceError, Link, board};
 use releq::progress::Progress;
@@ -16,7 +19,8 @@ use releq_shared::wire;
 
 fn boot(name: &str) -> (Link<Qemu>, CoreClass) {
     let board = board::by_name(name).unwrap();
-    let mut link = stages::boot(&board, true, Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
+    let link = stages::boot(&board, Progress::silent(), |line| println!("board: {line}"));
+    let mut link = link.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(link.hello().unwrap().board, name);
     (link, CoreClass::of_target(&board.target))
 }
@@ -127,4 +131,17 @@ fn instruction_counts_repeat_exactly_and_memory_is_reported() {
     let memory = link.memory().unwrap();
     assert!(memory.stack_used > 500 && memory.stack_used < memory.stack_total, "{memory:?}");
     assert!(memory.flash_used > 10_000 && memory.flash_used < 200_000, "{memory:?}");
+}
+
+#[test]
+fn the_boards_log_arrives_decoded() {
+    let lines = Rc::new(RefCell::new(Vec::new()));
+    let heard = lines.clone();
+    let board = board::by_name("qemu-mps2-an386").unwrap();
+    let link = stages::boot(&board, Progress::silent(), move |line| heard.borrow_mut().push(line.to_owned()));
+    let mut link = link.unwrap_or_else(|error| panic!("{error}"));
+    link.hello().unwrap();
+    let lines = lines.borrow();
+    assert!(lines.iter().any(|line| line.contains("qemu-mps2-an386 is up, 25000000 Hz")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("main.rs:")), "file and line: {lines:?}");
 }

@@ -26,7 +26,7 @@ pub(super) struct DemoArgs {
     board: String,
     /// The most test images to run on the board [default: 1000, with --quick 40]
     #[arg(long)]
-    samples: Option<usize>,
+    samples: Option<std::num::NonZeroUsize>,
     /// Everything random follows from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -60,7 +60,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     stages::search(&mut run, &workshop)?;
     stages::finetune(&mut run, &workshop, None)?;
     let blob = stages::pack(&mut run, &workshop, CoreClass::of_target(&board.target))?;
-    let samples = args.samples.unwrap_or(if args.quick { 40 } else { 1000 });
+    let samples = args.samples.map_or(if args.quick { 40 } else { 1000 }, std::num::NonZeroUsize::get);
     let options = MeasureOptions { samples, verbose: args.verbose };
     stages::measure(&mut run, &board, &blob, &workshop.data.test, options, progress)?;
     table::print(&run.result);

@@ -29,8 +29,8 @@ pub(super) struct MeasureArgs {
     #[arg(long, default_value = "qemu-mps2-an386")]
     board: String,
     /// The most test images to run
-    #[arg(long, default_value_t = 1000)]
-    samples: usize,
+    #[arg(long, default_value = "1000")]
+    samples: std::num::NonZeroUsize,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -42,7 +42,7 @@ pub(super) struct MeasureArgs {
 pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
     let progress = Progress::new();
     let board = board::by_name(&args.board)?;
-    let options = MeasureOptions { samples: args.samples, verbose: args.verbose };
+    let options = MeasureOptions { samples: args.samples.get(), verbose: args.verbose };
     let mut run = args.run.as_deref().map(RunFolder::open).transpose()?;
     let path = match (&run, &args.model) {
         (Some(run), _) => run.require(files::MODEL, "pack")?,
@@ -58,7 +58,7 @@ pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
     let data = data::load_from(&dataset, &location, blob.header().provenance.seed)?;
     let measured = match &mut run {
         Some(run) => stages::measure(run, &board, &model, &data.test, options, progress)?,
-        None => stages::measure_on(&board, &model, &data.test, options, progress)?,
+        None => stages::measure_on(&board, &model, &data.test, options, progress)?.0,
     };
     if args.json {
         let accuracy = crate::run::Accuracies { device: Some(measured.accuracy), ..Default::default() };

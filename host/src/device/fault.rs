@@ -79,6 +79,10 @@ impl Platform for LoopbackPlatform {
         self.written.extend(bytes);
     }
 
+    fn restart_ticks(&mut self) {
+        self.ticks = 0;
+    }
+
     fn ticks(&mut self) -> u64 {
         self.ticks += 1;
         self.ticks

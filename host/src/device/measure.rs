@@ -41,7 +41,7 @@ pub fn measure<T: Transport>(
     if wanted != found {
         return Err(DeviceError::OtherImages { wanted, found });
     }
-    let host: IntegerAnswers = run_blob(model, images)?;
+    let host: IntegerAnswers = run_blob(model, images, &|| ())?;
     let hello = link.hello()?;
     let loaded = link.load(model, &mut |_| ())?;
     let (mut correct, mut ticks) = (0, 0u64);

@@ -31,11 +31,11 @@ pub fn answer(logits: &[i32]) -> usize {
     best
 }
 
-/// Runs all images through a blob, on all threads.
+/// Runs all images through a blob, on all threads, and tells `progress` of each image that is done.
 ///
 /// # Errors
 /// If the blob is not sound, or takes images of another shape (as an unsound one would).
-pub fn run_blob(model: &[u8], images: &Images) -> Result<IntegerAnswers, BlobError> {
+pub fn run_blob(model: &[u8], images: &Images, progress: &(dyn Fn() + Sync)) -> Result<IntegerAnswers, BlobError> {
     let model = AlignedCopy::new(model);
     let blob = Blob::new_checked(&model)?;
     if blob.header().input.elements() != images.shape.elements() as u64 {
@@ -52,6 +52,7 @@ pub fn run_blob(model: &[u8], images: &Images) -> Result<IntegerAnswers, BlobErr
                 engine.input_mut().copy_from_slice(&images.channels_last(index));
                 engine.run(&mut ());
                 logits.push(engine.output().to_vec());
+                progress();
             }
             Ok(logits)
         })

@@ -20,13 +20,14 @@ pub struct MeasureOptions {
     pub verbose: bool,
 }
 
-/// Builds a board's firmware and boots it.
+/// Builds a board's firmware and boots it; `on_log` gets each line of the board's log.
 ///
 /// # Errors
 /// [`StageError`].
-pub fn boot(board: &Board, verbose: bool, progress: Progress) -> Result<Link<Qemu>, StageError> {
+pub fn boot(board: &Board, progress: Progress, on_log: impl FnMut(&str) + 'static) -> Result<Link<Qemu>, StageError> {
     let qemu = toolchain::ensure_qemu(progress)?;
     let started = Instant::now();
+    progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
     let firmware = firmware::build(board, progress)?;
     progress.say(format_args!(
         "{:>12} for {}: {} bytes of flash ({:.1} s)",
@@ -36,14 +37,11 @@ pub fn boot(board: &Board, verbose: bool, progress: Progress) -> Result<Link<Qem
         started.elapsed().as_secs_f64()
     ));
     let emulator = Qemu::start(&qemu, board, &firmware.elf)?;
-    Ok(Link::new(emulator, Patience::default()).with_logs(&firmware.bytes, move |line| {
-        if verbose {
-            eprintln!("{:>12} {line}", "board");
-        }
-    }))
+    Ok(Link::new(emulator, Patience::default()).with_logs(&firmware.bytes, on_log))
 }
 
-/// Runs a model over the first test images on a board that is booted for it.
+/// Runs a model over the first test images on a board that is booted for it. Also gives the seconds from the board's
+/// first word to its last.
 ///
 /// # Errors
 /// [`StageError`].
@@ -53,14 +51,19 @@ pub fn measure_on(
     test: &Images,
     options: MeasureOptions,
     progress: Progress,
-) -> Result<DeviceMeasurement, StageError> {
-    let mut link = boot(board, options.verbose, progress)?;
+) -> Result<(DeviceMeasurement, f64), StageError> {
+    let mut link = boot(board, progress, move |line| {
+        if options.verbose {
+            eprintln!("{:>12} {line}", "board");
+        }
+    })?;
     let images = test.first(options.samples);
     let mut task = progress.task("measure", images.len() as u64);
     let measured = crate::device::measure(&mut link, model, &images, &mut |done| {
         task.set(done as u64, String::new);
         interrupt::check()
     })?;
+    let seconds = task.seconds();
     task.finish(format_args!(
         "{} on {} images on {}, {} of them bit for bit as on the host",
         percent(measured.accuracy),
@@ -68,7 +71,7 @@ pub fn measure_on(
         board.name,
         images.len() - measured.differing.len()
     ));
-    Ok(measured)
+    Ok((measured, seconds))
 }
 
 /// Measures a run's model and adds that to its results.
@@ -83,12 +86,11 @@ pub fn measure(
     options: MeasureOptions,
     progress: Progress,
 ) -> Result<DeviceMeasurement, StageError> {
-    let started = Instant::now();
-    let measured = measure_on(board, model, test, options, progress)?;
+    let (measured, seconds) = measure_on(board, model, test, options, progress)?;
     run.log.write("measure", &measured.result);
     run.result.accuracy.device = Some(measured.accuracy);
     run.result.device = Some(measured.result.clone());
-    run.result.seconds.measure = Some(started.elapsed().as_secs_f64());
+    run.result.seconds.measure = Some(seconds);
     run.save_result()?;
     Ok(measured)
 }

@@ -1,5 +1,6 @@
 //! Packing, and the integer reference on the host.
 
+use std::sync::Mutex;
 use std::time::Instant;
 
 use super::{StageError, Workshop, files, percent};
@@ -30,18 +31,22 @@ pub fn pack(run: &mut RunFolder, workshop: &Workshop, target: CoreClass) -> Resu
     };
     let blob = pack::pack(&model, &quantization, &facts, target)?;
     write_atomically(&run.file(files::MODEL), &blob)?;
-    let accuracy = run_blob(&blob, &data.test)?.accuracy.share();
+    let task = Mutex::new((progress.task("pack", data.test.len() as u64), 0u64));
+    let answers = run_blob(&blob, &data.test, &|| {
+        if let Ok(mut guard) = task.lock() {
+            let (task, done) = &mut *guard;
+            *done += 1;
+            task.set(*done, || "integer engine, test images".to_owned());
+        }
+    })?;
+    let accuracy = answers.accuracy.share();
     run.result.blob_bytes = Some(blob.len() as u64);
     run.result.accuracy.integer_host = Some(accuracy);
     run.result.seconds.pack = Some(started.elapsed().as_secs_f64());
     run.save_result()?;
-    progress.say(format_args!(
-        "{:>12} {} bytes; integer engine: {} on {} test images ({:.1} s)",
-        "pack",
-        blob.len(),
-        percent(accuracy),
-        data.test.len(),
-        started.elapsed().as_secs_f64()
-    ));
+    if let Ok((task, _)) = task.into_inner() {
+        let (bytes, images) = (blob.len(), data.test.len());
+        task.finish(format_args!("{bytes} bytes; integer engine: {} on {images} test images", percent(accuracy)));
+    }
     Ok(blob)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
 use crate::run::{RunError, RunFolder, write_atomically};
-use crate::search::{self, SearchCheckpoint, SearchOutcome};
+use crate::search::{self, SearchCheckpoint, SearchError, SearchOutcome};
 use crate::train::{FineTuneOracle, TrainingData, checkpoint, layer_facts};
 
 /// Searches, unless the run has searched; goes on with a search that was stopped.
@@ -54,7 +54,11 @@ pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome,
     if let Some(error) = unsaved {
         return Err(error.into());
     }
-    let outcome = outcome?;
+    let outcome = match outcome {
+        // An evaluation that was cut short by Ctrl-C has not failed.
+        Err(SearchError::Oracle(_)) if interrupt::requested() => return Err(SearchError::Stopped.into()),
+        outcome => outcome?,
+    };
     let seconds = before + started.elapsed().as_secs_f64();
     let json = serde_json::to_vec_pretty(&outcome)
         .map_err(|error| RunError::Damaged { path: path.clone(), reason: error.to_string() })?;
