@@ -19,7 +19,8 @@
 //! pairs are a group. A last row without a partner has zeros for one.
 //!
 //! [`Lanes::wide`], for `k` of 1 to 5: a word is one lane of 32 bits and holds `floor(32 / k)` codes of one row, the first
-//! in its lowest bits, in the order of the columns. For cores without dual multiplications. A pair is two columns.
+//! in its lowest bits, in the order of the columns; of 16 bits for `k = 1`. For cores without dual multiplications. A pair
+//! is two columns.
 //!
 //! Rows follow one another (`interleave` of 1), or stand four abreast: words of four rows (or twins) alternate, and so
 //! do their halfwords; fewer than four at the end alternate among themselves.
@@ -99,13 +100,22 @@ impl Lanes {
         }
     }
 
+    /// Bytes of a word.
+    #[must_use]
+    pub const fn word_len(self) -> usize {
+        match (self.kind, self.bits) {
+            (Kind::Wide, 1) => 2,
+            _ => 4,
+        }
+    }
+
     /// Pairs in a word.
     #[must_use]
     pub const fn slots(self) -> usize {
         match self.kind {
             Kind::Single => 16 / self.bits,
             Kind::Twin => 8 / self.bits,
-            Kind::Wide => 32 / self.bits / 2,
+            Kind::Wide => self.word_len() * 8 / self.bits / 2,
         }
     }
 
@@ -131,13 +141,13 @@ impl Lanes {
         columns.div_ceil(2)
     }
 
-    /// Bytes of the first, partial word of what is left behind a row's whole groups: 0, 2 or 4.
+    /// Bytes of the partial word of what is left behind a row's whole groups: 0, 2 or 4.
     #[must_use]
     pub const fn partial_len(self, pairs: usize) -> usize {
         match (pairs % self.slots(), self.kind) {
             (0, _) => 0,
             (1, Kind::Single) => 2,
-            _ => 4,
+            _ => self.word_len(),
         }
     }
 
@@ -152,7 +162,7 @@ impl Lanes {
     #[must_use]
     pub const fn row_len(self, columns: usize) -> usize {
         let pairs = Self::pairs(columns);
-        pairs / self.slots() * 4 + self.partial_len(pairs)
+        pairs / self.slots() * self.word_len() + self.partial_len(pairs)
     }
 
     /// Bytes of a section, `None` if that does not fit a `usize`.
@@ -212,7 +222,8 @@ impl Lanes {
     fn word_of(self, pairs: usize, pair: usize) -> Word {
         let slots = self.slots();
         if self.is_wide() {
-            return Word { behind: pair / slots * 4, len: 4, slot: pair % slots };
+            let len = self.word_len();
+            return Word { behind: pair / slots * len, len, slot: pair % slots };
         }
         let in_groups = pairs / self.pairs_per_group() * self.pairs_per_group();
         if pair < in_groups {

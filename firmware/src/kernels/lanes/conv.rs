@@ -8,7 +8,7 @@ use releq_shared::layout::{Lanes, Layout};
 
 use super::expand::{Cursor, Spread, Window, pairs_to_look_up};
 use super::finish::Correction;
-use super::plan::Plan;
+use super::plan::{Plan, pairs_of, words_a_pair};
 use super::{PIXELS, Shape, Strip, clear, run_strip};
 use crate::arena::Places;
 use crate::kernels::{CoreClass, Matrix, Sink};
@@ -39,8 +39,10 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
     let plan = Plan::new(op, lanes);
     let (scratch, offsets) = places.scratch.split_at_mut(plan.scratch(lanes));
     let offsets = &mut offsets[..pairs_to_look_up(op, lanes) * size_of::<[u16; 2]>()];
-    let (activations, sums) = bytemuck::cast_slice_mut::<u8, u32>(scratch).split_at_mut(plan.pairs * PIXELS);
-    let pairs = Lanes::pairs(matrix.columns);
+    let (activations, sums) =
+        bytemuck::cast_slice_mut::<u8, u32>(scratch).split_at_mut(plan.pairs * words_a_pair(lanes));
+    let pairs = pairs_of(op, lanes);
+    let pair_words = words_a_pair(lanes);
     let rows = usize::from(op.output.channels);
     let mut layer = Layer {
         lanes,
@@ -48,9 +50,10 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
         plan,
         shapes: [Shape::new(lanes, plan.strip), Shape::new(lanes, pairs % plan.strip)],
         row_len: lanes.row_len(matrix.columns),
-        strip_len: plan.strip / lanes.slots() * 4,
+        strip_len: plan.strip / lanes.slots() * lanes.word_len(),
         lines: rows.div_ceil(lanes.rows_per_word()),
         pairs,
+        pair_words,
         spread: Spread::new(op, lanes, places.input, bytemuck::cast_slice_mut(offsets)),
         activations,
         sums: bytemuck::cast_slice_mut(sums),
@@ -118,8 +121,9 @@ struct Layer<'a> {
     strip_len: usize,
     /// Rows, or twins, in all.
     lines: usize,
-    /// Pairs of a row.
+    /// Pairs of a row, and words of activations of a pair.
     pairs: usize,
+    pair_words: usize,
     spread: Spread<'a>,
     activations: &'a mut [u32],
     sums: &'a mut [i32],
@@ -144,7 +148,7 @@ impl Layer<'_> {
             let (mut at, mut left) = (0, self.pairs);
             while left > 0 {
                 let len = plan.strip.min(left);
-                let activations = &mut self.activations[at * PIXELS..(at + len) * PIXELS];
+                let activations = &mut self.activations[at * self.pair_words..(at + len) * self.pair_words];
                 if line == 0 {
                     self.spread.fill(&patches, &mut cursor, activations, Some(&mut totals));
                 } else if !whole {

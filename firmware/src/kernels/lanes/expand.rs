@@ -3,9 +3,13 @@
 use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
 
-#[cfg(not(core_class = "armv7em"))]
-use super::wide::Writer;
 use super::{PIXELS, Runs, gather, spread_runs};
+#[cfg(not(core_class = "armv7em"))]
+use super::{
+    build_tables,
+    wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables},
+    writer::Writer,
+};
 
 /// What all placements of a convolution have in common.
 pub(super) struct Spread<'a> {
@@ -133,10 +137,12 @@ impl<'a> Spread<'a> {
         let columns = pairs.len() / 2;
         #[cfg(not(core_class = "armv7em"))]
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
-            let found = self.fill_wide(patches, *cursor, pairs.as_chunks_mut::<2>().0);
-            if let Some(totals) = totals {
-                *totals = [0, 1, 2, 3].map(|pixel| totals[pixel] + found[pixel]);
+            let mut unwanted = [0; PIXELS];
+            let totals = totals.unwrap_or(&mut unwanted);
+            if by_tables(self.lanes) {
+                return self.fill_tables(patches, cursor, pairs, totals);
             }
+            self.fill_wide(patches, *cursor, self.lanes.bits(), pairs.as_chunks_mut::<2>().0, totals);
             return cursor.advance(columns, self.run);
         }
         let by_quads = self.channels.is_multiple_of(4);
@@ -226,10 +232,17 @@ impl<'a> Spread<'a> {
 
     /// The columns from `cursor` on as wide lanes want them.
     #[cfg(not(core_class = "armv7em"))]
-    fn fill_wide(&self, patches: &Patches, cursor: Cursor, columns: &mut [[u32; 2]]) -> [i32; PIXELS] {
+    fn fill_wide(
+        &self,
+        patches: &Patches,
+        cursor: Cursor,
+        bits: usize,
+        columns: &mut [[u32; 2]],
+        totals: &mut [i32; PIXELS],
+    ) {
         let all = self.run * usize::from(self.op.kernel[0]);
         let behind = columns.len().saturating_sub(all - cursor.column);
-        let mut writer = Writer::new(columns, self.lanes.bits());
+        let mut writer = Writer::new(columns, bits);
         let Cursor { mut row, mut at, .. } = cursor;
         if let Some(corners) = patches.inside {
             let mut from = row * self.row_len + at;
@@ -255,7 +268,19 @@ impl<'a> Spread<'a> {
                 }
             }
         }
-        writer.finish()
+        let found = writer.finish();
+        *totals = [0, 1, 2, 3].map(|pixel| totals[pixel] + found[pixel]);
+    }
+
+    /// Sets of tables of the columns from `cursor` on.
+    #[cfg(not(core_class = "armv7em"))]
+    fn fill_tables(&self, patches: &Patches, cursor: &mut Cursor, tables: &mut [u32], totals: &mut [i32; PIXELS]) {
+        for tables in tables.as_chunks_mut::<WORDS_A_TABLE_SET>().0 {
+            let mut columns = [[0; 2]; COLUMNS_A_TABLE_SET];
+            self.fill_wide(patches, *cursor, 0, &mut columns, totals);
+            cursor.advance(COLUMNS_A_TABLE_SET, self.run);
+            build_tables(&columns, tables);
+        }
     }
 
     /// The first element of the input pixel at kernel position (`row`, `column`), `None` in the padding.

@@ -15,7 +15,6 @@ mod dense;
 mod expand;
 mod finish;
 mod plan;
-#[cfg(not(core_class = "armv7em"))]
 mod wide;
 
 #[cfg(core_class = "armv7em")]
@@ -32,8 +31,12 @@ mod model;
 mod mul_conv;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_pack;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+mod mul_table;
 #[cfg(not(core_class = "armv7em"))]
 mod walk;
+#[cfg(not(core_class = "armv7em"))]
+mod writer;
 
 #[cfg(core_class = "armv7em")]
 use dsp_conv::{Shape, clear, run_strip};
@@ -44,13 +47,15 @@ use dsp_finish::{largest_of_singles, largest_of_twins};
 #[cfg(core_class = "armv7em")]
 use dsp_spread::{gather, spread_runs};
 #[cfg(not(any(core_class = "armv7em", core_class = "armv7m", core_class = "armv6m")))]
-use model::{Shape, pack, run_strip};
+use model::{Shape, build_tables, pack, run_strip};
 #[cfg(not(core_class = "armv7em"))]
 use model::{clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_conv::{Shape, run_strip};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_pack::pack;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+use mul_table::build_tables;
 
 pub use conv::{conv2d, pools};
 pub use dense::dense;

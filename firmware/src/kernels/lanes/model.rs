@@ -3,7 +3,8 @@
 use releq_shared::layout::Lanes;
 
 use super::walk::{Line, pair_of};
-use super::wide::{Word, words_between_flushes};
+use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables, words_between_flushes};
+use super::writer::Word;
 use super::{ABREAST, Band, PIXELS, Runs, Strip};
 
 /// Adds a line's two sums to the `N` and `N` of a twin, or the one to the `N` of a single.
@@ -32,6 +33,9 @@ pub(super) fn clear(sums: &mut [i32]) {
 }
 
 pub(super) fn run_strip(&Shape(lanes): &Shape, strip: Strip<'_>) {
+    if by_tables(lanes) {
+        return run_look_up(strip);
+    }
     if lanes.is_wide() {
         return run_wide(lanes, strip);
     }
@@ -42,6 +46,34 @@ pub(super) fn run_strip(&Shape(lanes): &Shape, strip: Strip<'_>) {
         for pixel in 0..PIXELS {
             let found = line.sums(lanes, count, 0, |pair| activations[pair * PIXELS + pixel]);
             add::<PIXELS>(lanes, sums, pixel, found);
+        }
+    }
+}
+
+/// A strip of one-bit codes by sets of tables.
+pub(super) fn run_look_up(strip: Strip<'_>) {
+    let Strip { activations, weights, row_len, sums } = strip;
+    for (row, sums) in sums.chunks_exact_mut(PIXELS).enumerate() {
+        let codes = weights[row * row_len..].as_chunks::<2>().0;
+        for (tables, codes) in activations.chunks_exact(WORDS_A_TABLE_SET).zip(codes) {
+            for (four, table) in tables.chunks_exact(32).enumerate() {
+                let entry = usize::from(u16::from_le_bytes(*codes) >> (4 * four) & 15) * 2;
+                for (field, sums) in table[entry..entry + 2].iter().zip(sums.chunks_exact_mut(2)) {
+                    sums[0] += (field & 0xFFFF) as i32;
+                    sums[1] += (field >> 16) as i32;
+                }
+            }
+        }
+    }
+}
+
+/// Writes the four tables of sixteen columns.
+pub(super) fn build_tables(columns: &[[u32; 2]; COLUMNS_A_TABLE_SET], tables: &mut [u32; WORDS_A_TABLE_SET]) {
+    for (columns, table) in columns.chunks_exact(4).zip(tables.chunks_exact_mut(32)) {
+        for (index, entry) in table.chunks_exact_mut(2).enumerate() {
+            let chosen = columns.iter().enumerate().filter(|(bit, _)| index >> bit & 1 == 1);
+            let [low, high] = chosen.fold([0, 0], |[low, high], (_, column)| [low + column[0], high + column[1]]);
+            entry.copy_from_slice(&[low, high]);
         }
     }
 }
@@ -171,7 +203,7 @@ pub(super) fn pack(
         let words = [a | b << 16, c | d << 16];
         *column = [words[0].wrapping_sub(word.before[0]), words[1].wrapping_sub(word.before[1])];
         totals = [totals[0] + words[0], totals[1] + words[1]];
-        word.before = words.map(|word| word << bits);
+        word.before = if bits == 0 { [0; 2] } else { words.map(|word| word << bits) };
         word.missing -= 1;
         if word.missing == 0 {
             *word = Word { before: [0; 2], missing: slots };

@@ -9,7 +9,8 @@ use core::arch::naked_asm;
 
 use releq_shared::layout::Lanes;
 
-use super::wide::words_between_flushes;
+use super::mul_table::run_look_up;
+use super::wide::{by_tables, words_between_flushes};
 use super::{PIXELS, Strip};
 
 /// What a loop is told. Loops know the places by number.
@@ -44,6 +45,7 @@ const SLOT: usize = if cfg!(core_class = "armv6m") { 22 } else { 28 };
 
 /// What strips of some number of pairs have in common.
 pub(super) struct Shape {
+    by_tables: bool,
     run: Loop,
     pairs: usize,
     /// Pairs in whole words.
@@ -58,13 +60,13 @@ impl Shape {
     pub(super) fn new(lanes: Lanes, pairs: usize) -> Self {
         let left = pairs % lanes.slots();
         let run: Loop = match lanes.bits() {
-            1 => wide1,
             2 => wide2,
             3 => wide3,
             4 => wide4,
             _ => wide5,
         };
         Self {
+            by_tables: by_tables(lanes),
             run,
             pairs,
             whole: pairs - left,
@@ -77,6 +79,9 @@ impl Shape {
 }
 
 pub(super) fn run_strip(shape: &Shape, strip: Strip<'_>) {
+    if shape.by_tables {
+        return run_look_up(strip);
+    }
     let Strip { activations, weights, row_len, sums } = strip;
     let rows = sums.len() / PIXELS;
     if rows == 0 || shape.pairs == 0 {
@@ -320,7 +325,6 @@ macro_rules! wide {
     };
 }
 
-wide!(wide1, bits: "1", clear: [], slots: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
 wide!(wide2, bits: "2", clear: [], slots: [0, 1, 2, 3, 4, 5, 6, 7]);
 wide!(wide4, bits: "4", clear: [], slots: [0, 1, 2, 3]);
 #[cfg(core_class = "armv6m")]

@@ -5,7 +5,7 @@
 use core::arch::naked_asm;
 
 use super::PIXELS;
-use super::wide::Word;
+use super::writer::Word;
 
 /// A run of columns to pack. Loops know the places by number.
 #[repr(C)]
@@ -54,7 +54,7 @@ pub(super) fn pack(
         slots,
     };
     let pack = match bits {
-        1 => pack1,
+        0 => pack_plain,
         2 => pack2,
         3 => pack3,
         4 => pack4,
@@ -70,7 +70,7 @@ pub(super) fn pack(
 /// r11: sums, r12: columns, lr: where the run or the word ends.
 #[cfg(core_class = "armv6m")]
 macro_rules! pack {
-    ($name:ident, $bits:literal) => {
+    ($name:ident $(, $bits:literal)?) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &mut Run) {
             naked_asm!(
@@ -113,17 +113,7 @@ macro_rules! pack {
                 "orrs r6, r7",
                 "add r10, r4",
                 "add r11, r6",
-                "mov r5, r8",
-                "subs r5, r4, r5",
-                concat!("lsls r4, r4, #", $bits),
-                "mov r8, r4",
-                "mov r7, r9",
-                "subs r7, r6, r7",
-                concat!("lsls r6, r6, #", $bits),
-                "mov r9, r6",
-                "mov r4, r12",
-                "stm r4!, {{r5, r7}}",
-                "mov r12, r4",
+                pack!(@store $($bits)?),
                 "adds r0, #1",
                 "cmp r0, lr",
                 "bne 2b",
@@ -162,12 +152,23 @@ macro_rules! pack {
             )
         }
     };
+    // The activations as they are.
+    (@store) => {
+        "mov r5, r12\nstm r5!, {{r4, r6}}\nmov r12, r5"
+    };
+    (@store $bits:literal) => {
+        concat!(
+            "mov r5, r8\nsubs r5, r4, r5\nlsls r4, r4, #", $bits, "\nmov r8, r4\n",
+            "mov r7, r9\nsubs r7, r6, r7\nlsls r6, r6, #", $bits, "\nmov r9, r6\n",
+            "mov r4, r12\nstm r4!, {{r5, r7}}\nmov r12, r4"
+        )
+    };
 }
 
 /// Registers as on the smaller cores.
 #[cfg(core_class = "armv7m")]
 macro_rules! pack {
-    ($name:ident, $bits:literal) => {
+    ($name:ident $(, $bits:literal)?) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &mut Run) {
             naked_asm!(
@@ -191,11 +192,7 @@ macro_rules! pack {
                 "orr.w r6, r6, r7, lsl #16",
                 "add r10, r4",
                 "add r11, r6",
-                "sub.w r5, r4, r8",
-                "sub.w r7, r6, r9",
-                concat!("lsl.w r8, r4, #", $bits),
-                concat!("lsl.w r9, r6, #", $bits),
-                "strd r5, r7, [r12], #8",
+                pack!(@store $($bits)?),
                 "cmp r0, lr",
                 "bne 2b",
                 // The end of a word, or of the run.
@@ -220,9 +217,20 @@ macro_rules! pack {
             )
         }
     };
+    // The activations as they are.
+    (@store) => {
+        "strd r4, r6, [r12], #8"
+    };
+    (@store $bits:literal) => {
+        concat!(
+            "sub.w r5, r4, r8\nsub.w r7, r6, r9\n",
+            "lsl.w r8, r4, #", $bits, "\nlsl.w r9, r6, #", $bits, "\n",
+            "strd r5, r7, [r12], #8"
+        )
+    };
 }
 
-pack!(pack1, "1");
+pack!(pack_plain);
 pack!(pack2, "2");
 pack!(pack3, "3");
 pack!(pack4, "4");

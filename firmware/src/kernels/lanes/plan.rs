@@ -9,6 +9,7 @@ use releq_shared::layout::Lanes;
 
 use super::PIXELS;
 use super::expand::pairs_to_look_up;
+use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables};
 use crate::kernels::CoreClass;
 
 /// Columns after which the lower fields of one-bit twins could overflow, in groups.
@@ -35,13 +36,13 @@ impl Plan {
         let budget =
             SCRATCH_AT_LEAST.max(usize::try_from(tensors / 4).map_or(usize::MAX, |len| len.next_multiple_of(32)));
         let lines = usize::from(op.output.channels).div_ceil(lanes.rows_per_word());
-        Self::within(budget, Lanes::pairs(op.columns() as usize), lines, lanes)
+        Self::within(budget, pairs_of(op, lanes), lines, lanes)
     }
 
     fn within(budget: usize, pairs: usize, lines: usize, lanes: Lanes) -> Self {
         let group = lanes.pairs_per_group();
         let longest = if lanes.rows_per_word() == 2 { GROUPS_BETWEEN_FLUSHES * group } else { pairs };
-        let (pair_len, line_len) = (PIXELS * 4, lanes.rows_per_word() * PIXELS * 4);
+        let (pair_len, line_len) = (words_a_pair(lanes) * 4, lanes.rows_per_word() * PIXELS * 4);
         if pairs * pair_len + line_len <= budget {
             return Self { pairs, lines: lines.min((budget - pairs * pair_len) / line_len), strip: longest.min(pairs) };
         }
@@ -67,8 +68,19 @@ impl Plan {
 
     /// Bytes of scratch.
     pub(super) const fn scratch(&self, lanes: Lanes) -> usize {
-        (self.pairs + self.lines * lanes.rows_per_word()) * PIXELS * 4
+        (self.pairs * words_a_pair(lanes) + self.lines * lanes.rows_per_word() * PIXELS) * 4
     }
+}
+
+/// Words of activations that a pair takes: those of four pixels, or its share of a set of tables.
+pub(super) const fn words_a_pair(lanes: Lanes) -> usize {
+    if by_tables(lanes) { WORDS_A_TABLE_SET * 2 / COLUMNS_A_TABLE_SET } else { PIXELS }
+}
+
+/// Pairs of a convolution's rows, filled up to whole sets of tables if it goes by tables.
+pub(super) fn pairs_of(op: &Conv2d<'_>, lanes: Lanes) -> usize {
+    let pairs = Lanes::pairs(op.columns() as usize);
+    if by_tables(lanes) { pairs.next_multiple_of(COLUMNS_A_TABLE_SET / 2) } else { pairs }
 }
 
 /// Bytes of scratch that these kernels ask for `op` on a core of some class, `None` if they

@@ -8,79 +8,27 @@
 //! sum_j (w >> k j) b_j = sum_j sum_(i >= j) u_i 2^(k (i - j)) b_j = sum_i u_i sum_(j <= i) 2^(k (i - j)) b_j = sum_i u_i a_i
 //! ```
 //!
-//! so that a running shift of the word does, if the bits behind the last code are cleared. A column has two words, of pixels 0 and 1 and of pixels 2 and 3; they hold
-//! the `b` of the columns of each word of codes.
+//! so that a running shift of the word does, if the bits behind the last code are cleared. A column has two words, of pixels
+//! 0 and 1 and of pixels 2 and 3; they hold the `b` of the columns of each word of codes.
+//!
+//! One-bit codes need no multiplication: for each four columns a table has the two words of every sum of some of their
+//! `a`, to be looked up by four codes at once. Four tables, of sixteen columns, are a set.
 
-use super::{PIXELS, pack};
+use releq_shared::layout::Lanes;
 
-/// Columns whose activations a sum of 16 bits holds.
-const COLUMNS_A_SUM: usize = 257;
+/// Columns of a set of tables.
+pub(super) const COLUMNS_A_TABLE_SET: usize = 16;
+/// Words of a set of tables.
+pub(super) const WORDS_A_TABLE_SET: usize = 4 * 16 * 2;
+
+/// Whether convolutions in these lanes go by tables.
+pub(super) const fn by_tables(lanes: Lanes) -> bool {
+    lanes.is_wide() && lanes.bits() == 1
+}
 
 /// Whole words of codes after which sums of products must be taken out of 16 bits.
+#[cfg(not(core_class = "armv7em"))]
 pub(super) const fn words_between_flushes(bits: usize) -> usize {
     let products = 0xFFFF / (255 * ((1 << bits) - 1));
     products / (32 / bits)
-}
-
-/// The word of codes whose columns are being packed.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(super) struct Word {
-    /// Activations of its last column times `2^k`, or 0 at its start.
-    pub(super) before: [u32; 2],
-    /// Columns that it still lacks: at least one.
-    pub(super) missing: usize,
-}
-
-/// Writes columns one after the other.
-pub(super) struct Writer<'a> {
-    columns: &'a mut [[u32; 2]],
-    bits: usize,
-    /// Columns of a word of codes.
-    slots: usize,
-    word: Word,
-    totals: [i32; PIXELS],
-}
-
-impl<'a> Writer<'a> {
-    /// Writes to `columns`, the first being that of a word's first code.
-    pub(super) fn new(columns: &'a mut [[u32; 2]], bits: usize) -> Self {
-        let slots = 32 / bits;
-        Self { columns, bits, slots, word: Word { missing: slots, before: [0; 2] }, totals: [0; PIXELS] }
-    }
-
-    /// Columns that there is still room for.
-    pub(super) fn left(&self) -> usize {
-        self.columns.len()
-    }
-
-    /// Writes as many columns as the sources have activations.
-    pub(super) fn push(&mut self, mut sources: [&[u8]; PIXELS]) {
-        while sources[0].len() > COLUMNS_A_SUM {
-            self.push_some(sources.map(|source| &source[..COLUMNS_A_SUM]));
-            sources = sources.map(|source| &source[COLUMNS_A_SUM..]);
-        }
-        self.push_some(sources);
-    }
-
-    fn push_some(&mut self, sources: [&[u8]; PIXELS]) {
-        let (now, later) = core::mem::take(&mut self.columns).split_at_mut(sources[0].len());
-        self.columns = later;
-        let [ab, cd] = pack(sources, now, self.bits, self.slots, &mut self.word);
-        let found = [ab & 0xFFFF, ab >> 16, cd & 0xFFFF, cd >> 16];
-        for (total, found) in self.totals.iter_mut().zip(found) {
-            *total += found as i32;
-        }
-    }
-
-    /// Writes nothing to the columns that are left, those behind the last one of a row, and returns the sums of each
-    /// pixel's activations.
-    pub(super) fn finish(self) -> [i32; PIXELS] {
-        let mut before = self.word.before;
-        for column in self.columns {
-            *column = before.map(|word| 0u32.wrapping_sub(word));
-            before = [0; 2];
-        }
-        self.totals
-    }
 }
