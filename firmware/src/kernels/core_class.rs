@@ -52,21 +52,16 @@ impl CoreClass {
     /// bits on a layer that matters. For an operation without weights the answer has no meaning.
     #[must_use]
     pub fn preferred_layout(self, op: &Op<'_>, bits: Bitwidth) -> Layout {
-        // Two or one codes of 6 or 7 bits a lane would waste too much.
-        if self != Self::ArmV7em || matches!(bits.get(), 6 | 7) {
-            return Layout::Bitstream;
-        }
-        match op {
-            Op::Conv2d(Conv2d { groups: 1, pool, .. }) if lanes::pools(*pool) => {
-                if bits.get() <= 2 {
-                    Layout::TwinRows
-                } else {
-                    Layout::LaneRows
-                }
-            }
-            Op::Dense(_) if bits.get() <= 2 => Layout::TwinQuads,
-            Op::Dense(_) => Layout::LaneQuads,
+        let fast_convolution = matches!(op, Op::Conv2d(Conv2d { groups: 1, pool, .. }) if lanes::pools(*pool));
+        let wanted = match (self, op) {
+            (Self::ArmV7em, Op::Conv2d(_)) if fast_convolution && bits.get() <= 2 => Layout::TwinRows,
+            (Self::ArmV7em, Op::Dense(_)) if bits.get() <= 2 => Layout::TwinQuads,
+            (Self::ArmV7em, Op::Conv2d(_)) if fast_convolution => Layout::LaneRows,
+            (Self::ArmV7em, Op::Dense(_)) => Layout::LaneQuads,
+            (Self::ArmV6m | Self::ArmV7m, Op::Conv2d(_)) if fast_convolution => Layout::WideRows,
+            (Self::ArmV6m | Self::ArmV7m, Op::Dense(_)) => Layout::Duos,
             _ => Layout::Bitstream,
-        }
+        };
+        if wanted.holds(bits) { wanted } else { Layout::Bitstream }
     }
 }

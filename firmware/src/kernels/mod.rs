@@ -6,11 +6,16 @@
 use releq_shared::Bitwidth;
 use releq_shared::blob::{Activation, Blob, Conv2d, Dense, Op, Tensor, TensorKind, Weights};
 use releq_shared::layout::Layout;
-use releq_shared::requantize::{Requantize, to_activation};
+use releq_shared::requantize::{MIN_CHANNEL_SHIFT, Requantize, to_activation};
 
 use crate::arena::Places;
+#[cfg(core_class = "armv7em")]
+use dsp_outputs::outputs;
 
 mod core_class;
+#[cfg(core_class = "armv7em")]
+mod dsp_outputs;
+mod duo;
 pub mod lanes;
 pub mod portable;
 
@@ -20,19 +25,18 @@ pub use portable::{add, pool};
 /// Bytes of scratch that the kernel of `op` asks for on a core of that class.
 #[must_use]
 pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> usize {
-    let fast = match class {
-        CoreClass::ArmV7em => lanes::scratch_bytes(op),
-        CoreClass::Portable | CoreClass::ArmV6m | CoreClass::ArmV7m => None,
-    };
+    let fast = lanes::scratch_bytes(op, class).or_else(|| duo::scratch_bytes(op, class));
     fast.unwrap_or_else(|| portable::scratch_bytes(op))
 }
 
 /// A convolution, with its pooling if it has one.
+#[inline(never)]
 pub fn conv2d(op: &Conv2d<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
     conv2d_on(CoreClass::HERE, op, matrix, places);
 }
 
 /// A dense layer.
+#[inline(never)]
 pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
     dense_on(CoreClass::HERE, op, matrix, places);
 }
@@ -40,11 +44,7 @@ pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
 /// A convolution by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    let done = match class {
-        CoreClass::ArmV7em => lanes::conv2d(op, matrix, &mut places),
-        CoreClass::Portable | CoreClass::ArmV6m | CoreClass::ArmV7m => false,
-    };
-    if !done {
+    if !lanes::conv2d(class, op, matrix, &mut places) {
         portable::conv2d(op, matrix, places);
     }
 }
@@ -52,10 +52,7 @@ pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut pla
 /// A dense layer by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn dense_on(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    let done = match class {
-        CoreClass::ArmV7em => lanes::dense(op, matrix, &mut places),
-        CoreClass::Portable | CoreClass::ArmV6m | CoreClass::ArmV7m => false,
-    };
+    let done = lanes::dense(class, op, matrix, &mut places) || duo::dense(class, op, matrix, &mut places);
     if !done {
         portable::dense(op, matrix, places);
     }
@@ -128,40 +125,89 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Adds the biases of rows `first` and on to their accumulators, requantises them, and writes them as elements
-    /// `at + first` and on; accumulators past the last row are left out.
-    #[inline]
-    pub fn put_rows<'b>(
-        &mut self,
-        at: usize,
-        first: usize,
-        matrix: &Matrix<'_>,
-        accumulators: impl ExactSizeIterator<Item = &'b i32>,
-    ) {
-        let (bias, multiplier, shift) = (&matrix.bias[first..], &matrix.multiplier[first..], &matrix.shift[first..]);
-        let scales = multiplier.iter().zip(shift).map(|(&multiplier, &shift)| Requantize { multiplier, shift });
-        let rows = accumulators.zip(bias).zip(scales);
+    /// Adds the biases of rows `first` and on to their accumulators, every `stride`th of those given, requantises them,
+    /// and writes them as elements `at + first` and on; accumulators past the last row are left out.
+    pub fn put_rows(&mut self, at: usize, first: usize, matrix: &Matrix<'_>, accumulators: &[i32], stride: usize) {
+        // Strides are 1 and 4.
+        let given = if stride == 1 { accumulators.len() } else { accumulators.len().div_ceil(stride) };
+        let rows = given.min(matrix.bias.len() - first);
+        let scales = Scales {
+            bias: &matrix.bias[first..][..rows],
+            multiplier: &matrix.multiplier[first..][..rows],
+            shift: &matrix.shift[first..][..rows],
+        };
         let at = at + first;
         match self.kind {
             TensorKind::U8 => {
-                let zero_point = i32::from(self.zero_point);
-                let Activation { min, max } = self.activation;
-                // The bounds are a matter of one saturation on some cores.
-                if self.activation == Activation::FULL {
-                    for (((sum, bias), scale), byte) in rows.zip(&mut self.bytes[at..]) {
-                        *byte = (scale.apply_to_channel(sum.wrapping_add(*bias)) + zero_point).clamp(0, 255) as u8;
-                    }
-                } else {
-                    for (((sum, bias), scale), byte) in rows.zip(&mut self.bytes[at..]) {
-                        let value = scale.apply_to_channel(sum.wrapping_add(*bias)) + zero_point;
-                        *byte = value.max(min.into()).min(max.into()) as u8;
-                    }
-                }
+                let bytes = &mut self.bytes[at..at + rows];
+                outputs(accumulators, stride, &scales, self.zero_point, self.activation, bytes);
             }
             TensorKind::I32 => {
-                for (((sum, bias), scale), word) in rows.zip(self.bytes[at * 4..].as_chunks_mut::<4>().0) {
-                    *word = scale.apply_to_channel(sum.wrapping_add(*bias)).to_le_bytes();
+                let words = self.bytes[at * 4..].as_chunks_mut::<4>().0;
+                for ((row, &sum), word) in accumulators.iter().step_by(stride).take(rows).enumerate().zip(words) {
+                    *word = scales.apply(row, sum).to_le_bytes();
                 }
+            }
+        }
+    }
+}
+
+/// Biases and scales of some rows, equally many of each.
+struct Scales<'a> {
+    bias: &'a [i32],
+    multiplier: &'a [i32],
+    shift: &'a [u8],
+}
+
+impl Scales<'_> {
+    #[inline]
+    fn apply(&self, row: usize, sum: i32) -> i32 {
+        let sum = sum.wrapping_add(self.bias[row]);
+        let (multiplier, shift) = (self.multiplier[row], self.shift[row]);
+        if cfg!(core_class = "armv6m") {
+            return ((high_word(sum, multiplier) >> (shift - MIN_CHANNEL_SHIFT)) + 1) >> 1;
+        }
+        Requantize { multiplier, shift }.apply_to_channel(sum)
+    }
+}
+
+/// The upper word of a product of which `b` is not negative, for cores that have the lower word only.
+#[inline]
+fn high_word(a: i32, b: i32) -> i32 {
+    let (a_high, a_low, b_high, b_low) = (a >> 16, a & 0xFFFF, b >> 16, b & 0xFFFF);
+    let low = a_low as u32 * b_low as u32;
+    let middle = a_high * b_low + (low >> 16) as i32;
+    let other = a_low as u32 * b_high as u32 + (middle & 0xFFFF) as u32;
+    a_high * b_high + (middle >> 16) + (other >> 16) as i32
+}
+
+/// Requantises every `stride`th accumulator to bytes, as many as there are.
+#[cfg(not(core_class = "armv7em"))]
+fn outputs(sums: &[i32], stride: usize, scales: &Scales<'_>, zero_point: u8, clamp: Activation, bytes: &mut [u8]) {
+    for (row, (&sum, byte)) in sums.iter().step_by(stride).zip(bytes).enumerate() {
+        let value = scales.apply(row, sum) + i32::from(zero_point);
+        *byte = value.max(clamp.min.into()).min(clamp.max.into()) as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_upper_word_of_a_product_needs_no_long_multiplication(a in any::<i32>(), b in 0..=i32::MAX) {
+            prop_assert_eq!(high_word(a, b), ((i64::from(a) * i64::from(b)) >> 32) as i32);
+        }
+    }
+
+    #[test]
+    fn so_does_that_of_the_extremes() {
+        for a in [i32::MIN, i32::MIN + 1, -65_537, -65_536, -1, 0, 1, 65_535, 65_536, i32::MAX] {
+            for b in [0, 1, 65_535, 65_536, i32::MAX - 1, i32::MAX] {
+                assert_eq!(high_word(a, b), ((i64::from(a) * i64::from(b)) >> 32) as i32, "{a} {b}");
             }
         }
     }

@@ -24,6 +24,7 @@ pub fn scratch_bytes(op: &Op<'_>) -> usize {
 
 /// A convolution, with its pooling if it has one. Requantisation is monotonic (multipliers are not negative), so the
 /// pooling takes the largest accumulator and requantises once.
+#[inline(never)]
 pub fn conv2d(op: &Conv2d<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
     let Places { input, output, scratch } = places;
     let weights: &mut [i16] = bytemuck::cast_slice_mut(&mut scratch[..matrix.columns * size_of::<i16>()]);
@@ -147,6 +148,7 @@ fn unpack_signed(matrix: &Matrix<'_>, channel: usize, weights: &mut [i16]) {
 }
 
 /// A dense layer: the codes of each output are unpacked a chunk at a time, since each is used once.
+#[inline(never)]
 pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
     let Places { input, output, .. } = places;
     let mut sink = Sink::new(output, &op.output, op.activation);
@@ -181,6 +183,7 @@ pub(super) fn sum_of_codes(matrix: &Matrix<'_>, row: usize, first: usize, activa
 }
 
 /// A pooling.
+#[inline(never)]
 pub fn pool(op: &Pool<'_>, places: Places<'_>) {
     let Places { input, output, .. } = places;
     let Tensor { width, channels, .. } = op.output;
@@ -206,6 +209,7 @@ pub fn pool(op: &Pool<'_>, places: Places<'_>) {
 }
 
 /// An element-wise sum, over the whole arena since the sum may take the place of a summand.
+#[inline(never)]
 pub fn add(op: &Add<'_>, arena: &mut [u8]) {
     let [a, b] = op.inputs.map(|tensor| tensor.offset as usize);
     let [zero_a, zero_b] = op.inputs.map(|tensor| i64::from(tensor.zero_point));

@@ -6,12 +6,12 @@
 use releq_shared::blob::{Conv2d, FusedPool};
 use releq_shared::layout::{Lanes, Layout};
 
-use super::expand::{Spread, pairs_to_look_up};
+use super::expand::{Cursor, Spread, Window, pairs_to_look_up};
 use super::finish::Correction;
-use super::plan::Plan;
+use super::plan::{Plan, pairs_of, words_a_pair};
 use super::{PIXELS, Shape, Strip, clear, run_strip};
 use crate::arena::Places;
-use crate::kernels::{Matrix, Sink};
+use crate::kernels::{CoreClass, Matrix, Sink};
 
 /// Whether a pooling fits the four pixels that are computed together.
 #[must_use]
@@ -19,62 +19,93 @@ pub fn pools(pool: Option<FusedPool>) -> bool {
     pool.is_none_or(|pool| usize::from(pool.size[0]) * usize::from(pool.size[1]) <= PIXELS)
 }
 
-/// The geometry of a convolution that this module runs.
-pub(super) fn geometry(op: &Conv2d<'_>) -> Option<Lanes> {
+/// The geometry of a convolution that this module runs on a core of some class.
+pub(super) fn geometry(op: &Conv2d<'_>, class: CoreClass) -> Option<Lanes> {
     let covered = op.groups == 1 && pools(op.pool);
-    match op.weights.layout {
-        Layout::LaneRows | Layout::TwinRows if covered => op.weights.layout.lanes(op.weights.bits),
+    match (op.weights.layout, class) {
+        (Layout::LaneRows | Layout::TwinRows, CoreClass::ArmV7em)
+        | (Layout::WideRows, CoreClass::ArmV6m | CoreClass::ArmV7m)
+            if covered =>
+        {
+            op.weights.layout.lanes(op.weights.bits)
+        }
         _ => None,
     }
 }
 
 /// Runs a convolution if it is one for these kernels; returns whether it was.
-pub fn conv2d(op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &mut Places<'_>) -> bool {
-    let Some(lanes) = geometry(op) else { return false };
+pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &mut Places<'_>) -> bool {
+    let Some(lanes) = geometry(op, class) else { return false };
     let plan = Plan::new(op, lanes);
     let (scratch, offsets) = places.scratch.split_at_mut(plan.scratch(lanes));
-    let offsets = &mut offsets[..pairs_to_look_up(op) * size_of::<[u16; 2]>()];
-    let (activations, sums) = bytemuck::cast_slice_mut::<u8, u32>(scratch).split_at_mut(plan.pairs * PIXELS);
+    let offsets = &mut offsets[..pairs_to_look_up(op, lanes) * size_of::<[u16; 2]>()];
+    let (activations, sums) =
+        bytemuck::cast_slice_mut::<u8, u32>(scratch).split_at_mut(plan.pairs * words_a_pair(lanes));
+    let pairs = pairs_of(op, lanes);
+    let pair_words = words_a_pair(lanes);
+    let rows = usize::from(op.output.channels);
     let mut layer = Layer {
         lanes,
         matrix,
         plan,
-        shapes: [Shape::new(lanes, plan.strip), Shape::new(lanes, Lanes::pairs(matrix.columns) % plan.strip)],
+        shapes: [Shape::new(lanes, plan.strip), Shape::new(lanes, pairs % plan.strip)],
         row_len: lanes.row_len(matrix.columns),
-        spread: Spread::new(op, places.input, bytemuck::cast_slice_mut(offsets)),
+        strip_len: plan.strip / lanes.slots() * lanes.word_len(),
+        lines: rows.div_ceil(lanes.rows_per_word()),
+        pairs,
+        pair_words,
+        spread: Spread::new(op, lanes, places.input, bytemuck::cast_slice_mut(offsets)),
         activations,
         sums: bytemuck::cast_slice_mut(sums),
     };
     let mut sink = Sink::new(places.output, &op.output, op.activation);
     let (height, width) = (usize::from(op.output.height), usize::from(op.output.width));
-    let rows = usize::from(op.output.channels);
-    match op.pool {
-        Some(pool) => {
-            let [down, right] = pool.stride.map(usize::from);
-            let columns = usize::from(pool.size[1]);
-            // A window of fewer than four places has its last one more than once.
-            let last = usize::from(pool.size[0]) * columns - 1;
-            let window = [0, 1, 2, 3].map(|n: usize| [n.min(last) / columns, n.min(last) % columns]);
-            for index in 0..height * width {
-                let (y, x) = (index / width * down, index % width * right);
-                layer.run(window.map(|[row, column]| [y + row, x + column]), |first, sums, correction| {
+    if let Some(pool) = op.pool {
+        let [down, right] = pool.stride.map(usize::from);
+        let columns = usize::from(pool.size[1]);
+        // A window of fewer than four places has its last one more than once.
+        let last = usize::from(pool.size[0]) * columns - 1;
+        let places = [0, 1, 2, 3].map(|n: usize| [n.min(last) / columns, n.min(last) % columns]);
+        let window = layer.spread.window(places.map(|place| place.map(|at| at as isize)));
+        let mut at = 0;
+        for y in 0..height {
+            for x in 0..width {
+                layer.run(&window, [y * down, x * right], |first, sums, correction| {
                     correction.of_largest(lanes, sums);
-                    sink.put_rows(index * rows, first, matrix, sums[..sums.len() / PIXELS].iter());
+                    sink.put_rows(at, first, matrix, &sums[..sums.len() / PIXELS], 1);
                 });
+                at += rows;
             }
         }
-        None => {
-            let count = height * width;
-            for start in (0..count).step_by(PIXELS) {
-                let indices = [0, 1, 2, 3].map(|n| (start + n).min(count - 1));
-                layer.run(indices.map(|index| [index / width, index % width]), |first, sums, correction| {
-                    correction.of_each(lanes, sums);
-                    for (pixel, index) in (start..count.min(start + PIXELS)).enumerate() {
-                        sink.put_rows(index * rows, first, matrix, sums[pixel..].iter().step_by(PIXELS));
-                    }
-                });
-            }
+        return true;
+    }
+    let in_a_row = layer.spread.window([[0, 0], [0, 1], [0, 2], [0, 3]]);
+    let mut position @ [mut y, mut x] = [0, 0];
+    let mut left = height * width;
+    let mut at = 0;
+    while left > 0 {
+        let count = left.min(PIXELS);
+        let mut window = in_a_row;
+        if x + PIXELS > width {
+            // Some of the four are in the next row, or more, or beyond the last.
+            window = layer.spread.window([0, 1, 2, 3].map(|n: usize| {
+                let column = x + n.min(count - 1);
+                [(column / width) as isize, (column % width) as isize - x as isize]
+            }));
         }
+        layer.run(&window, position, |first, sums, correction| {
+            correction.of_each(lanes, sums);
+            for pixel in 0..count {
+                sink.put_rows(at + pixel * rows, first, matrix, &sums[pixel..], PIXELS);
+            }
+        });
+        at += count * rows;
+        left -= count;
+        x += count;
+        while x >= width {
+            (y, x) = (y + 1, x - width);
+        }
+        position = [y, x];
     }
     true
 }
@@ -86,6 +117,13 @@ struct Layer<'a> {
     /// Of every strip of a row but the last, and of that one if it is shorter.
     shapes: [Shape; 2],
     row_len: usize,
+    /// Bytes that a strip takes of a row.
+    strip_len: usize,
+    /// Rows, or twins, in all.
+    lines: usize,
+    /// Pairs of a row, and words of activations of a pair.
+    pairs: usize,
+    pair_words: usize,
     spread: Spread<'a>,
     activations: &'a mut [u32],
     sums: &'a mut [i32],
@@ -94,34 +132,36 @@ struct Layer<'a> {
 impl Layer<'_> {
     /// Computes all rows at four positions and hands their sums, block by block from some first row on, to `put`.
     #[inline(always)]
-    fn run(&mut self, positions: [[usize; 2]; PIXELS], mut put: impl FnMut(usize, &mut [i32], &Correction)) {
+    fn run(&mut self, window: &Window, position: [usize; 2], mut put: impl FnMut(usize, &mut [i32], &Correction)) {
         let Self { lanes, matrix, plan, row_len, .. } = *self;
-        let rows = matrix.bias.len();
-        let per_word = lanes.rows_per_word();
-        let pairs = Lanes::pairs(matrix.columns);
-        let patches = self.spread.patches(positions);
+        let patches = self.spread.patches(window, position);
+        let whole = plan.pairs == self.pairs;
         let mut totals = [0; PIXELS];
-        for first in (0..rows).step_by(plan.lines * per_word) {
-            let lines = plan.lines.min((rows - first).div_ceil(per_word));
-            let sums = &mut self.sums[..lines * per_word * PIXELS];
+        let mut line = 0;
+        while line < self.lines {
+            let lines = plan.lines.min(self.lines - line);
+            let sums = &mut self.sums[..lines * lanes.rows_per_word() * PIXELS];
             clear(sums);
-            let mut weights = &matrix.codes[first / per_word * row_len..];
-            for start in (0..pairs).step_by(plan.strip) {
-                // Where the whole row is at hand it is spread once, for the first block.
-                let at = if plan.pairs < pairs { 0 } else { start };
-                let len = plan.strip.min(pairs - start);
-                let activations = &mut self.activations[at * PIXELS..][..len * PIXELS];
-                if first == 0 || plan.pairs < pairs {
-                    let found = self.spread.fill(&patches, start, activations);
-                    if first == 0 {
-                        totals = [0, 1, 2, 3].map(|pixel| totals[pixel] + found[pixel]);
-                    }
+            let mut weights = line * row_len;
+            let mut cursor = Cursor::default();
+            // Where the whole row is at hand it is spread once, for the first block.
+            let (mut at, mut left) = (0, self.pairs);
+            while left > 0 {
+                let len = plan.strip.min(left);
+                let activations = &mut self.activations[at * self.pair_words..(at + len) * self.pair_words];
+                if line == 0 {
+                    self.spread.fill(&patches, &mut cursor, activations, Some(&mut totals));
+                } else if !whole {
+                    self.spread.fill(&patches, &mut cursor, activations, None);
                 }
                 let shape = &self.shapes[usize::from(len < plan.strip)];
-                run_strip(shape, Strip { activations, weights, row_len, sums });
-                weights = weights.get(plan.strip / lanes.slots() * 4..).unwrap_or_default();
+                run_strip(shape, Strip { activations, weights: &matrix.codes[weights..], row_len, sums });
+                weights += self.strip_len;
+                left -= len;
+                at += if whole { len } else { 0 };
             }
-            put(first, sums, &Correction::new(lanes, matrix.z, totals));
+            put(line * lanes.rows_per_word(), sums, &Correction::new(lanes, matrix.z, totals));
+            line += lines;
         }
     }
 }

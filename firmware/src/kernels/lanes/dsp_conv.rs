@@ -26,7 +26,7 @@ struct Arguments {
     groups: usize,
     /// Bytes from a group's code to where what is left enters it, plus 1 (Thumb); 0 if nothing is left.
     entry: usize,
-    /// Bytes of the partial word of what is left.
+    /// Bytes of the partial word of what is left (singles).
     partial: usize,
     /// Bytes from the end of what this strip takes of a row to its share of the next.
     to_next_row: usize,
@@ -60,19 +60,15 @@ impl Shape {
         let (groups, left) = (pairs / lanes.pairs_per_group(), pairs % lanes.pairs_per_group());
         let partial = if left == 0 { 0 } else { lanes.partial_len(left) };
         let skipped = lanes.pairs_per_group() - left;
-        // The loads before the entry: those of the words of skipped slots, and that of a partial word.
-        let loads = skipped / lanes.slots() + usize::from(partial != 0);
         let twin = lanes.rows_per_word() == 2;
+        // The loads before the entry: those of the words of skipped slots, and that of the first word.
+        let loads = skipped / lanes.slots() + usize::from(twin || partial != 0);
         let run: Loop = match (lanes.bits(), twin) {
             (1, true) => twin1,
             (_, true) => twin2,
-            (1, false) => single1,
-            (2, false) => single2,
             (3, false) => single3,
             (4, false) => single4,
             (5, false) => single5,
-            (6, false) => single6,
-            (7, false) => single7,
             _ => single8,
         };
         Self {
@@ -223,18 +219,9 @@ macro_rules! single {
     };
 }
 
-single!(single1, mask: "0x00010001", widen: "17", slots: [
-    "", ", lsr #1", ", lsr #2", ", lsr #3", ", lsr #4", ", lsr #5", ", lsr #6", ", lsr #7",
-    ", lsr #8", ", lsr #9", ", lsr #10", ", lsr #11", ", lsr #12", ", lsr #13", ", lsr #14", ", lsr #15"
-]);
-single!(single2, mask: "0x00030003", widen: "18", slots: [
-    "", ", lsr #2", ", lsr #4", ", lsr #6", ", lsr #8", ", lsr #10", ", lsr #12", ", lsr #14"
-]);
 single!(single3, mask: "0x00070007", widen: "19", slots: ["", ", lsr #3", ", lsr #6", ", lsr #9", ", lsr #12"]);
 single!(single4, mask: "0x000F000F", widen: "20", slots: ["", ", lsr #4", ", lsr #8", ", lsr #12"]);
 single!(single5, mask: "0x001F001F", widen: "21", slots: ["", ", lsr #5", ", lsr #10"]);
-single!(single6, mask: "0x003F003F", widen: "22", slots: ["", ", lsr #6"]);
-single!(single7, mask: "0x007F007F", widen: "23", slots: ["", ", lsr #7"]);
 single!(single8, mask: "0x00FF00FF", widen: "24", slots: ["", ", lsr #8"]);
 
 /// Empties the fields of r8 to r11 into the twin's eight sums around lr: the whole into the first four, the upper field
@@ -263,7 +250,8 @@ macro_rules! flush {
     };
 }
 
-/// Two rows a word. As [`single`], but lr points to the middle of the twin's sums.
+/// Two rows a word. As [`single`], but lr points to the middle of the twin's sums, and what is left always has a word
+/// to start with: its entry is behind that word's load.
 macro_rules! twin {
     (
         $name:ident, mask: $low:literal, $high:literal, start: [$($start:literal),*], group: [$($group:expr),+],
@@ -274,17 +262,22 @@ macro_rules! twin {
             naked_asm!(
                 "push {{r4-r11, lr}}",
                 "ldm r0, {{r1-r8}}",
+                "mov lr, r3",
+                // [sp, #4]: where a line starts, [sp, #16]: where what is left enters.
+                "adr.w r0, 3f",
+                "cmp r6, #0",
+                "it ne",
+                "addne r6, r0",
+                "cmp r5, r2",
+                "it eq",
+                "adreq.w r0, 5f",
+                "add r3, r0, #1",
                 "push {{r2-r8}}",
                 concat!("movw r12, #", $low),
                 concat!("movt r12, #", $high),
-                // A twin.
-                "2:",
-                "ldr.w lr, [sp, #4]",
                 "ldr r0, [sp]",
                 $($start,)*
-                "ldr r3, [sp, #12]",
-                "cmp r0, r3",
-                "beq 5f",
+                "bx r3",
                 // A group.
                 ".p2align 2",
                 "3:",
@@ -293,28 +286,27 @@ macro_rules! twin {
                 "cmp r0, r3",
                 "blo 3b",
                 "bhi 6f",
-                // What is left.
+                // What is left, if anything is.
+                ".p2align 2",
                 "5:",
                 "ldr r3, [sp, #16]",
                 "cbz r3, 6f",
                 $($middle,)*
-                "ldr r4, [sp, #20]",
-                "cbz r4, 8f",
                 "ldr.w r2, [r1], #4",
-                "8:",
-                "adr.w r4, 3b",
-                "add r4, r3",
-                "bx r4",
+                "bx r3",
                 // The next twin.
                 "6:",
                 $($end,)*
                 "add.w lr, lr, #32",
-                "str.w lr, [sp, #4]",
-                "ldr r2, [sp, #24]",
-                "add r1, r2",
+                "ldr r3, [sp, #24]",
+                "add r1, r3",
                 "ldr r2, [sp, #8]",
+                "ldr r0, [sp]",
+                $($start,)*
                 "cmp lr, r2",
-                "bne 2b",
+                "beq 7f",
+                "ldr pc, [sp, #4]",
+                "7:",
                 "add sp, #28",
                 "pop {{r4-r11, pc}}",
             )

@@ -43,13 +43,9 @@ pub(super) fn run_band(band: Band<'_>) {
     let run: Loop = match (lanes.bits(), twin) {
         (1, true) => twin1,
         (2, true) => twin2,
-        (1, false) => single1,
-        (2, false) => single2,
         (3, false) => single3,
         (4, false) => single4,
         (5, false) => single5,
-        (6, false) => single6,
-        (7, false) => single7,
         _ => single8,
     };
     run(&arguments);
@@ -154,20 +150,6 @@ macro_rules! single {
     };
 }
 
-single!(single1, mask: "0x00010001", group: [
-    words!(), even!(""), odd!(", lsr #1"), even!(", lsr #2"), odd!(", lsr #3"), even!(", lsr #4"), odd!(", lsr #5"),
-    even!(", lsr #6"), odd!(", lsr #7"), even!(", lsr #8"), odd!(", lsr #9"), even!(", lsr #10"), odd!(", lsr #11"),
-    even!(", lsr #12"), odd!(", lsr #13"), even!(", lsr #14"), odd!(", lsr #15"),
-    words!(), even!(""), odd!(", lsr #1"), even!(", lsr #2"), odd!(", lsr #3"), even!(", lsr #4"), odd!(", lsr #5"),
-    even!(", lsr #6"), odd!(", lsr #7"), even!(", lsr #8"), odd!(", lsr #9"), even!(", lsr #10"), odd!(", lsr #11"),
-    even!(", lsr #12"), odd!(", lsr #13"), even!(", lsr #14"), odd!(", lsr #15")
-]);
-single!(single2, mask: "0x00030003", group: [
-    words!(), even!(""), odd!(", lsr #2"), even!(", lsr #4"), odd!(", lsr #6"), even!(", lsr #8"), odd!(", lsr #10"),
-    even!(", lsr #12"), odd!(", lsr #14"),
-    words!(), even!(""), odd!(", lsr #2"), even!(", lsr #4"), odd!(", lsr #6"), even!(", lsr #8"), odd!(", lsr #10"),
-    even!(", lsr #12"), odd!(", lsr #14")
-]);
 // Five pairs a word: the third quad goes across two words.
 single!(single3, mask: "0x00070007", group: [
     words!(), even!(""), odd!(", lsr #3"), even!(", lsr #6"), odd!(", lsr #9"), even!(", lsr #12"),
@@ -181,8 +163,6 @@ single!(single5, mask: "0x001F001F", group: [
     words!(), even!(""), odd!(", lsr #5"), even!(", lsr #10"),
     words!(), odd!(""), even!(", lsr #5"), odd!(", lsr #10")
 ]);
-single!(single6, mask: "0x003F003F", group: [words!(), even!(""), odd!(", lsr #6"), words!(), even!(""), odd!(", lsr #6")]);
-single!(single7, mask: "0x007F007F", group: [words!(), even!(""), odd!(", lsr #7"), words!(), even!(""), odd!(", lsr #7")]);
 single!(single8, mask: "0x00FF00FF", group: [words!(), even!(""), odd!(", lsr #8"), words!(), even!(""), odd!(", lsr #8")]);
 
 /// Empties the fields of r8 to r11 into the eight sums in whose middle `[sp, #4]` points: the whole into the first four,

@@ -3,46 +3,143 @@
 
 use core::arch::naked_asm;
 
-use super::PIXELS;
+use super::{PIXELS, Runs};
 
-/// What [`runs`] is told, in the order in which it loads it.
+/// What [`spread_two`] is told, in the order in which it loads it.
 #[repr(C)]
-struct Runs {
+struct Two {
     pairs: *mut u32,
-    /// The sources of two pixels.
     sources: [*const u8; 2],
-    quads: usize,
     totals: *mut i32,
+    /// Quads before the first gap, quads from one gap to the next, and quads in all.
+    first: usize,
+    run: usize,
+    quads: usize,
+    /// Bytes of a gap.
+    gap: usize,
 }
 
-/// Four runs of whole quads to pairs of four words; adds the runs' sums to `totals`.
-pub(super) fn spread_runs(sources: [&[u8]; PIXELS], pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
+/// What [`spread_four`] is told, in the order in which it loads it.
+#[repr(C)]
+struct Four {
+    pairs: *mut u32,
+    sources: [*const u8; PIXELS],
+    /// As those of [`Two`].
+    first: usize,
+    run: usize,
+    quads: usize,
+    gap: usize,
+}
+
+/// Four sources, runs of whole quads with gaps between, to pairs of four words; adds their sums to `totals`.
+pub(super) fn spread_runs(
+    input: &[u8],
+    starts: [usize; PIXELS],
+    runs: Runs,
+    pairs: &mut [u32],
+    totals: Option<&mut [i32; PIXELS]>,
+) {
     let quads = pairs.len() / (2 * PIXELS);
     if quads == 0 {
         return;
     }
-    // The loop trusts this.
-    assert!(sources.iter().all(|source| source.len() >= quads * 4));
-    for first in [0, 2] {
-        runs(&Runs {
-            pairs: pairs[first..].as_mut_ptr(),
-            sources: [sources[first].as_ptr(), sources[first + 1].as_ptr()],
+    let furthest = starts[0].max(starts[1]).max(starts[2]).max(starts[3]);
+    // The loops trust this.
+    assert!(runs.first > 0 && runs.run > 0 && furthest + runs.reach(quads) <= input.len());
+    let Runs { first, run, gap } = runs;
+    let source = |pixel: usize| input.as_ptr().wrapping_add(starts[pixel]);
+    let pairs = pairs.as_mut_ptr();
+    let Some(totals) = totals else {
+        return spread_four(&mut Four {
+            pairs,
+            sources: [source(0), source(1), source(2), source(3)],
+            first,
+            run,
             quads,
-            totals: totals[first..].as_mut_ptr(),
+            gap,
+        });
+    };
+    let totals = totals.as_mut_ptr();
+    for half in [0, 2] {
+        spread_two(&Two {
+            pairs: pairs.wrapping_add(half),
+            sources: [source(half), source(half + 1)],
+            totals: totals.wrapping_add(half),
+            first,
+            run,
+            quads,
+            gap,
         });
     }
 }
 
+/// Four pixels at a time, without their sums.
+#[unsafe(naked)]
+extern "C" fn spread_four(_: &mut Four) {
+    naked_asm!(
+        "push {{r4-r11, lr}}",
+        "ldm.w r0, {{r0-r8}}",
+        // [sp]: quads of the run at hand, [sp, #4]: of other runs, [sp, #8]: left behind it, [sp, #12]: gap.
+        "push {{r5-r8}}",
+        "2:",
+        "ldr.w lr, [sp]",
+        "ldr r5, [sp, #8]",
+        "cmp lr, r5",
+        "it hi",
+        "movhi lr, r5",
+        "sub.w r5, r5, lr",
+        "str r5, [sp, #8]",
+        "3:",
+        "ldr r5, [r1], #4",
+        "ldr r6, [r2], #4",
+        "ldr r7, [r3], #4",
+        "ldr r8, [r4], #4",
+        "uxtb16 r9, r5, ror #8",
+        "uxtb16 r10, r6, ror #8",
+        "uxtb16 r11, r7, ror #8",
+        "uxtb16 r12, r8, ror #8",
+        "uxtb16 r5, r5",
+        "uxtb16 r6, r6",
+        "uxtb16 r7, r7",
+        "uxtb16 r8, r8",
+        "stm.w r0!, {{r5-r12}}",
+        "subs.w lr, lr, #1",
+        "bne 3b",
+        "ldrd r6, r5, [sp, #4]",
+        "ldr r7, [sp, #12]",
+        "str r6, [sp]",
+        "add r1, r7",
+        "add r2, r7",
+        "add r3, r7",
+        "add r4, r7",
+        "cmp r5, #0",
+        "bne 2b",
+        "add sp, #16",
+        "pop {{r4-r11, pc}}",
+    )
+}
+
 /// Two pixels at a time, so that their sums fit the registers.
 #[unsafe(naked)]
-extern "C" fn runs(_: &Runs) {
+extern "C" fn spread_two(_: &Two) {
     naked_asm!(
-        "push {{r4-r10, lr}}",
-        "ldm r0, {{r0-r4}}",
-        "ldr r9, [r4]",
-        "ldr r10, [r4, #4]",
+        "push {{r4-r11, lr}}",
+        "mov r11, r0",
+        "ldm.w r11!, {{r0-r3}}",
+        "push {{r3}}",
+        "ldr r9, [r3]",
+        "ldr r10, [r3, #4]",
+        "ldm.w r11, {{r3, r5, r6, lr}}",
+        // r4: quads left behind the run at hand, r11: quads of a run.
+        "mov r11, r5",
+        "mov r4, r6",
         "mov.w r12, #0",
         "2:",
+        "cmp r3, r4",
+        "it hi",
+        "movhi r3, r4",
+        "subs r4, r4, r3",
+        "3:",
         "ldr r5, [r1], #4",
         "ldr r6, [r2], #4",
         "usada8 r9, r5, r12, r9",
@@ -54,9 +151,15 @@ extern "C" fn runs(_: &Runs) {
         "strd r7, r8, [r0, #16]",
         "strd r5, r6, [r0], #32",
         "subs r3, #1",
+        "bne 3b",
+        "add r1, lr",
+        "add r2, lr",
+        "mov r3, r11",
+        "cmp r4, #0",
         "bne 2b",
-        "strd r9, r10, [r4]",
-        "pop {{r4-r10, pc}}",
+        "pop {{r3}}",
+        "strd r9, r10, [r3]",
+        "pop {{r4-r11, pc}}",
     )
 }
 

@@ -3,27 +3,47 @@
 use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
 
-use super::{PIXELS, gather, spread_runs};
-
-/// Channels of padding at hand.
-const PADDING: usize = 64;
+use super::{PIXELS, Runs, gather, spread_runs};
+#[cfg(not(core_class = "armv7em"))]
+use super::{
+    build_tables,
+    wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables},
+    writer::Writer,
+};
 
 /// What all placements of a convolution have in common.
 pub(super) struct Spread<'a> {
     op: &'a Conv2d<'a>,
+    lanes: Lanes,
     input: &'a [u8],
+    channels: usize,
     /// Elements from one input row to the next.
     row_len: usize,
+    /// Elements of a row of the kernel.
+    run: usize,
+    /// The last row and column at which a kernel does not reach into the padding.
+    last: [isize; 2],
     /// Where the activations of each pair lie, from a placement's corner on: for channels that do not come in quads.
     offsets: &'a [[u16; 2]],
-    padding: [u8; PADDING],
 }
 
 /// Pairs whose places must be looked up, and so kept in scratch: all, or none.
-pub(super) fn pairs_to_look_up(op: &Conv2d<'_>) -> usize {
+pub(super) fn pairs_to_look_up(op: &Conv2d<'_>, lanes: Lanes) -> usize {
     let reach = usize::from(op.input.width) * usize::from(op.input.channels) * usize::from(op.kernel[0]);
     let by_quads = op.input.channels.is_multiple_of(4);
-    if by_quads || reach > usize::from(u16::MAX) { 0 } else { Lanes::pairs(op.columns() as usize) }
+    if lanes.is_wide() || by_quads || reach > usize::from(u16::MAX) { 0 } else { Lanes::pairs(op.columns() as usize) }
+}
+
+/// How the four placements that are computed together lie to one another.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    /// Rows and columns of the input from the first placement to each.
+    steps: [[isize; 2]; PIXELS],
+    /// The furthest steps back and forth.
+    back: [isize; 2],
+    forth: [isize; 2],
+    /// The same as elements.
+    offsets: [isize; PIXELS],
 }
 
 /// Four placements.
@@ -34,71 +54,123 @@ pub(super) struct Patches {
     inside: Option<[usize; PIXELS]>,
 }
 
+/// How far the columns of some placements are spread.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Cursor {
+    /// Columns that are done.
+    column: usize,
+    /// Columns of the kernel row at hand that are done, and that row.
+    at: usize,
+    row: usize,
+}
+
+impl Cursor {
+    fn advance(&mut self, columns: usize, run: usize) {
+        self.column += columns;
+        self.at += columns;
+        while self.at >= run {
+            (self.at, self.row) = (self.at - run, self.row + 1);
+        }
+    }
+}
+
 impl<'a> Spread<'a> {
     /// Fills `offsets`, of [`pairs_to_look_up`] entries.
-    pub(super) fn new(op: &'a Conv2d<'a>, input: &'a [u8], offsets: &'a mut [[u16; 2]]) -> Self {
-        let row_len = usize::from(op.input.width) * usize::from(op.input.channels);
+    pub(super) fn new(op: &'a Conv2d<'a>, lanes: Lanes, input: &'a [u8], offsets: &'a mut [[u16; 2]]) -> Self {
+        let channels = usize::from(op.input.channels);
+        let row_len = usize::from(op.input.width) * channels;
+        let run = usize::from(op.kernel[1]) * channels;
         if !offsets.is_empty() {
             let lanes: &mut [u16] = bytemuck::cast_slice_mut(&mut *offsets);
             lanes.fill(0);
             let columns = op.columns() as usize;
-            let run = usize::from(op.kernel[1]) * usize::from(op.input.channels);
             for (row, first) in (0..columns).step_by(run).enumerate() {
                 for at in 0..run {
                     lanes[lane_of(columns, first + at)] = (row * row_len + at) as u16;
                 }
             }
         }
-        Self { op, input, row_len, offsets, padding: [op.input.zero_point; PADDING] }
+        let last = |len: u16, kernel: u8| isize::try_from(len).unwrap_or(isize::MAX) - isize::from(kernel);
+        let last = [last(op.input.height, op.kernel[0]), last(op.input.width, op.kernel[1])];
+        Self { op, lanes, input, channels, row_len, run, last, offsets }
     }
 
-    /// The placements at `positions`, rows and columns of the convolution's own output.
-    pub(super) fn patches(&self, positions: [[usize; 2]; PIXELS]) -> Patches {
-        let op = self.op;
-        let along =
-            |at: usize, side: usize| (at * usize::from(op.stride[side])) as isize - isize::from(op.padding[side]);
-        let corners = positions.map(|[y, x]| [along(y, 0), along(x, 1)]);
-        let height = isize::try_from(op.input.height).unwrap_or(isize::MAX) - isize::from(op.kernel[0]);
-        let width = isize::try_from(op.input.width).unwrap_or(isize::MAX) - isize::from(op.kernel[1]);
-        let inside = corners.iter().all(|&[y, x]| y >= 0 && x >= 0 && y <= height && x <= width);
-        let channels = usize::from(op.input.channels);
-        let first = |[y, x]: [isize; 2]| y.unsigned_abs() * self.row_len + x.unsigned_abs() * channels;
-        Patches { corners, inside: inside.then(|| corners.map(first)) }
-    }
-
-    /// Writes the pairs under the placements from pair `first`, an even one, on to `pairs`, four words each; returns the
-    /// sum of each placement's activations.
-    pub(super) fn fill(&self, patches: &Patches, first: usize, pairs: &mut [u32]) -> [i32; PIXELS] {
-        let mut totals = [0; PIXELS];
-        let by_quads = self.op.input.channels.is_multiple_of(4);
-        match patches.inside {
-            Some(corners) if by_quads => self.rows(corners, first * 2, pairs, &mut totals),
-            Some(corners) if !self.offsets.is_empty() => self.look_up(corners, first, pairs, &mut totals),
-            _ if by_quads => self.positions(patches, first * 2, pairs, &mut totals),
-            _ => self.columns(patches, first * 2, pairs, &mut totals),
+    /// How four positions of the convolution's own output, given from the first of them on, lie in its input.
+    pub(super) fn window(&self, positions: [[isize; 2]; PIXELS]) -> Window {
+        let steps = positions.map(|[y, x]| [y * isize::from(self.op.stride[0]), x * isize::from(self.op.stride[1])]);
+        let (mut back, mut forth) = ([0; 2], [0; 2]);
+        for step in steps {
+            for side in 0..2 {
+                back[side] = step[side].min(back[side]);
+                forth[side] = step[side].max(forth[side]);
+            }
         }
-        totals
+        let offsets = steps.map(|[y, x]| y * self.row_len as isize + x * self.channels as isize);
+        Window { steps, back, forth, offsets }
+    }
+
+    /// The placements of a window whose first is at row `y` and column `x` of the convolution's own output.
+    pub(super) fn patches(&self, window: &Window, [y, x]: [usize; 2]) -> Patches {
+        let op = self.op;
+        let y = (y * usize::from(op.stride[0])) as isize - isize::from(op.padding[0]);
+        let x = (x * usize::from(op.stride[1])) as isize - isize::from(op.padding[1]);
+        let Window { back, forth, .. } = window;
+        let inside =
+            y + back[0] >= 0 && x + back[1] >= 0 && y + forth[0] <= self.last[0] && x + forth[1] <= self.last[1];
+        if inside {
+            let first = y as usize * self.row_len + x as usize * self.channels;
+            let inside = window.offsets.map(|offset| first.wrapping_add_signed(offset));
+            return Patches { corners: [[0; 2]; PIXELS], inside: Some(inside) };
+        }
+        Patches { corners: window.steps.map(|[down, right]| [y + down, x + right]), inside: None }
+    }
+
+    /// Writes the pairs under the placements from `cursor` on, which must be at an even pair, to `pairs`, four words each,
+    /// and adds each placement's activations to `totals`, if asked to.
+    pub(super) fn fill(
+        &self,
+        patches: &Patches,
+        cursor: &mut Cursor,
+        pairs: &mut [u32],
+        totals: Option<&mut [i32; PIXELS]>,
+    ) {
+        let columns = pairs.len() / 2;
+        #[cfg(not(core_class = "armv7em"))]
+        if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
+            let mut unwanted = [0; PIXELS];
+            let totals = totals.unwrap_or(&mut unwanted);
+            if by_tables(self.lanes) {
+                return self.fill_tables(patches, cursor, pairs, totals);
+            }
+            self.fill_wide(patches, *cursor, self.lanes.bits(), pairs.as_chunks_mut::<2>().0, totals);
+            return cursor.advance(columns, self.run);
+        }
+        let by_quads = self.channels.is_multiple_of(4);
+        if let (Some(corners), true) = (patches.inside, by_quads) {
+            self.rows(corners, *cursor, pairs, totals);
+            return cursor.advance(columns, self.run);
+        }
+        let mut unwanted = [0; PIXELS];
+        let totals = totals.unwrap_or(&mut unwanted);
+        match patches.inside {
+            _ if by_quads => self.positions(patches, cursor.column, pairs, totals),
+            Some(corners) if !self.offsets.is_empty() => self.look_up(corners, cursor.column / 2, pairs, totals),
+            _ => self.columns(patches, cursor.column, pairs, totals),
+        }
+        cursor.advance(columns, self.run);
     }
 
     /// Kernel row by kernel row: adjacent in the input, where there is no padding.
-    fn rows(&self, corners: [usize; PIXELS], first: usize, mut pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
-        let run = usize::from(self.op.kernel[1]) * usize::from(self.op.input.channels);
-        let (mut row, mut at) = (first / run, first % run);
-        while !pairs.is_empty() {
-            let len = (run - at).min(pairs.len() / 2);
-            let (now, later) = pairs.split_at_mut(len * 2);
-            let from = row * self.row_len + at;
-            spread_runs(corners.map(|corner| &self.input[corner + from..][..len]), now, totals);
-            pairs = later;
-            (row, at) = (row + 1, 0);
-        }
+    fn rows(&self, corners: [usize; PIXELS], cursor: Cursor, pairs: &mut [u32], totals: Option<&mut [i32; PIXELS]>) {
+        let from = cursor.row * self.row_len + cursor.at;
+        let runs = Runs { first: (self.run - cursor.at) / 4, run: self.run / 4, gap: self.row_len - self.run };
+        spread_runs(self.input, corners.map(|corner| corner + from), runs, pairs, totals);
     }
 
     /// By the table of offsets.
     fn look_up(&self, corners: [usize; PIXELS], first: usize, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         let count = pairs.len() / PIXELS;
-        let run = usize::from(self.op.kernel[1]) * usize::from(self.op.input.channels);
-        let reach = (usize::from(self.op.kernel[0]) - 1) * self.row_len + run - 1;
+        let reach = (usize::from(self.op.kernel[0]) - 1) * self.row_len + self.run - 1;
         gather(self.input, corners, &self.offsets[first..first + count], reach, pairs, totals);
         let columns = self.op.columns() as usize;
         if columns % 2 == 1 && (first + count) * 2 > columns {
@@ -116,20 +188,26 @@ impl<'a> Spread<'a> {
         let (channels, width) = (usize::from(self.op.input.channels), usize::from(self.op.kernel[1]));
         let (mut position, mut channel) = (first / channels, first % channels);
         while !pairs.is_empty() {
-            let len = (channels - channel).min(pairs.len() / 2).min(PADDING);
+            let len = (channels - channel).min(pairs.len() / 2);
             let (now, later) = pairs.split_at_mut(len * 2);
-            let sources = [0, 1, 2, 3].map(|pixel| {
-                match self.pixel(patches.corners[pixel], position / width, position % width) {
-                    Some(pixel) => &self.input[pixel + channel..][..len],
-                    None => &self.padding[..len],
-                }
-            });
-            spread_runs(sources, now, totals);
-            pairs = later;
-            channel += len;
-            if channel == channels {
-                (position, channel) = (position + 1, 0);
+            let pixels = patches.corners.map(|corner| self.pixel(corner, position / width, position % width));
+            let runs = Runs { first: len / 4, run: len / 4, gap: 0 };
+            let starts = pixels.map(|pixel| pixel.unwrap_or(0) + channel);
+            spread_runs(self.input, starts, runs, now, Some(totals));
+            for (pixel, _) in pixels.iter().enumerate().filter(|(_, pixel)| pixel.is_none()) {
+                self.pad(pixel, now, &mut totals[pixel]);
             }
+            pairs = later;
+            (position, channel) = (position + 1, 0);
+        }
+    }
+
+    /// Replaces what was spread for one pixel by padding.
+    fn pad(&self, pixel: usize, pairs: &mut [u32], total: &mut i32) {
+        let zero = u32::from(self.op.input.zero_point);
+        for pair in pairs.iter_mut().skip(pixel).step_by(PIXELS) {
+            *total += (2 * zero) as i32 - ((*pair & 0xFFFF) + (*pair >> 16)) as i32;
+            *pair = zero | zero << 16;
         }
     }
 
@@ -149,6 +227,59 @@ impl<'a> Spread<'a> {
                 lanes[(place / 2 * PIXELS + pixel) * 2 + place % 2] = u16::from(q);
                 totals[pixel] += i32::from(q);
             }
+        }
+    }
+
+    /// The columns from `cursor` on as wide lanes want them.
+    #[cfg(not(core_class = "armv7em"))]
+    fn fill_wide(
+        &self,
+        patches: &Patches,
+        cursor: Cursor,
+        bits: usize,
+        columns: &mut [[u32; 2]],
+        totals: &mut [i32; PIXELS],
+    ) {
+        let all = self.run * usize::from(self.op.kernel[0]);
+        let behind = columns.len().saturating_sub(all - cursor.column);
+        let mut writer = Writer::new(columns, bits);
+        let Cursor { mut row, mut at, .. } = cursor;
+        if let Some(corners) = patches.inside {
+            let mut from = row * self.row_len + at;
+            while writer.left() > behind {
+                let len = (self.run - at).min(writer.left() - behind);
+                writer.push(corners.map(|corner| &self.input[corner + from..][..len]));
+                from += self.row_len - at;
+                at = 0;
+            }
+        } else {
+            let padding = [self.op.input.zero_point; 32];
+            while writer.left() > behind {
+                let (column, channel) = (at / self.channels, at % self.channels);
+                let len = (self.channels - channel).min(writer.left() - behind).min(padding.len());
+                let pixels = patches.corners.map(|corner| self.pixel(corner, row, column));
+                writer.push(pixels.map(|pixel| match pixel {
+                    Some(pixel) => &self.input[pixel + channel..][..len],
+                    None => &padding[..len],
+                }));
+                at += len;
+                if at == self.run {
+                    (row, at) = (row + 1, 0);
+                }
+            }
+        }
+        let found = writer.finish();
+        *totals = [0, 1, 2, 3].map(|pixel| totals[pixel] + found[pixel]);
+    }
+
+    /// Sets of tables of the columns from `cursor` on.
+    #[cfg(not(core_class = "armv7em"))]
+    fn fill_tables(&self, patches: &Patches, cursor: &mut Cursor, tables: &mut [u32], totals: &mut [i32; PIXELS]) {
+        for tables in tables.as_chunks_mut::<WORDS_A_TABLE_SET>().0 {
+            let mut columns = [[0; 2]; COLUMNS_A_TABLE_SET];
+            self.fill_wide(patches, *cursor, 0, &mut columns, totals);
+            cursor.advance(COLUMNS_A_TABLE_SET, self.run);
+            build_tables(&columns, tables);
         }
     }
 

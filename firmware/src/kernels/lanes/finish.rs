@@ -2,7 +2,7 @@
 
 use releq_shared::layout::Lanes;
 
-use super::PIXELS;
+use super::{PIXELS, largest_of_singles, largest_of_twins};
 
 /// What is left to do with the sums of four pixels, beyond doubling them: `z * sum(q)` is taken off, and the second row
 /// of a twin, whose codes are stored as signed, gets back what that took.
@@ -62,34 +62,12 @@ impl Correction {
     /// As [`Self::of_each`], but keeps the largest of each row's four only, at the front: one a row. Requantisation is
     /// monotonic, so the largest output is that of the largest accumulator.
     pub(super) fn of_largest(&self, lanes: Lanes, sums: &mut [i32]) {
-        match (lanes.rows_per_word(), lanes.bits()) {
-            (1, _) => self.of_largest_single(sums),
-            (_, 1) => self.of_largest_twin::<15>(sums),
-            _ => self.of_largest_twin::<14>(sums),
+        if lanes.rows_per_word() == 1 {
+            largest_of_singles(&self.first, sums);
+        } else {
+            let [a, b, c, d] = self.first;
+            let [e, f, g, h] = self.second;
+            largest_of_twins(lanes.bits(), &[a, b, c, d, e, f, g, h], sums);
         }
     }
-
-    #[inline(never)]
-    fn of_largest_single(&self, sums: &mut [i32]) {
-        for row in 0..sums.len() / PIXELS {
-            let Some(&[a, b, c, d]) = sums[row * PIXELS..].first_chunk() else { return };
-            let accumulators = [self.lower(0, a), self.lower(1, b), self.lower(2, c), self.lower(3, d)];
-            sums[row] = largest(accumulators);
-        }
-    }
-
-    #[inline(never)]
-    fn of_largest_twin<const FIELD: u32>(&self, sums: &mut [i32]) {
-        for twin in 0..sums.len() / (2 * PIXELS) {
-            let Some(&[r0, r1, r2, r3, u0, u1, u2, u3]) = sums[twin * 2 * PIXELS..].first_chunk() else { return };
-            let lower = |n, raw: i32, upper: i32| self.lower(n, raw.wrapping_sub(upper << FIELD));
-            sums[2 * twin] = largest([lower(0, r0, u0), lower(1, r1, u1), lower(2, r2, u2), lower(3, r3, u3)]);
-            sums[2 * twin + 1] = largest([self.upper(0, u0), self.upper(1, u1), self.upper(2, u2), self.upper(3, u3)]);
-        }
-    }
-}
-
-#[inline(always)]
-fn largest([a, b, c, d]: [i32; PIXELS]) -> i32 {
-    a.max(b).max(c).max(d)
 }

@@ -15,25 +15,47 @@ mod dense;
 mod expand;
 mod finish;
 mod plan;
-mod walk;
+mod wide;
 
 #[cfg(core_class = "armv7em")]
 mod dsp_conv;
 #[cfg(core_class = "armv7em")]
 mod dsp_dense;
 #[cfg(core_class = "armv7em")]
+mod dsp_finish;
+#[cfg(core_class = "armv7em")]
 mod dsp_spread;
 #[cfg(not(core_class = "armv7em"))]
 mod model;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+mod mul_conv;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+mod mul_pack;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+mod mul_table;
+#[cfg(not(core_class = "armv7em"))]
+mod walk;
+#[cfg(not(core_class = "armv7em"))]
+mod writer;
 
 #[cfg(core_class = "armv7em")]
 use dsp_conv::{Shape, clear, run_strip};
 #[cfg(core_class = "armv7em")]
 use dsp_dense::run_band;
 #[cfg(core_class = "armv7em")]
+use dsp_finish::{largest_of_singles, largest_of_twins};
+#[cfg(core_class = "armv7em")]
 use dsp_spread::{gather, spread_runs};
+#[cfg(not(any(core_class = "armv7em", core_class = "armv7m", core_class = "armv6m")))]
+use model::{Shape, build_tables, pack, run_strip};
 #[cfg(not(core_class = "armv7em"))]
-use model::{Shape, clear, gather, run_band, run_strip, spread_runs};
+use model::{clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+use mul_conv::{Shape, run_strip};
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+use mul_pack::pack;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+use mul_table::build_tables;
 
 pub use conv::{conv2d, pools};
 pub use dense::dense;
@@ -48,7 +70,7 @@ const ABREAST: usize = 4;
 
 /// Some pairs of columns of some rows of a convolution, over four pixels.
 struct Strip<'a> {
-    /// Four words a pair, one a pixel: the pair's activations in the halves.
+    /// Four words a pair, one a pixel: the pair's activations in the halves. For wide lanes as [`wide`] says.
     activations: &'a [u32],
     /// From the first row's word of the first pair on.
     weights: &'a [u8],
@@ -68,4 +90,23 @@ struct Band<'a> {
     weights: &'a [u8],
     /// The sums to add to: one a row, or the four of `a + b * 2^(16 - k)` and the four of `b` of the twins.
     sums: &'a mut [i32],
+}
+
+/// Where the quads of a pixel's patch lie: runs of adjacent ones, the first perhaps shorter, with gaps between.
+#[derive(Clone, Copy)]
+struct Runs {
+    /// Quads in the first run.
+    first: usize,
+    /// Quads in each other run.
+    run: usize,
+    /// Bytes between runs.
+    gap: usize,
+}
+
+impl Runs {
+    /// Bytes from the first quad to the end of the last.
+    fn reach(&self, quads: usize) -> usize {
+        let gaps = if quads > self.first { (quads - self.first).div_ceil(self.run) } else { 0 };
+        quads * 4 + gaps * self.gap
+    }
 }

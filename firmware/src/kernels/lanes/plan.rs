@@ -9,6 +9,8 @@ use releq_shared::layout::Lanes;
 
 use super::PIXELS;
 use super::expand::pairs_to_look_up;
+use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables};
+use crate::kernels::CoreClass;
 
 /// Columns after which the lower fields of one-bit twins could overflow, in groups.
 const GROUPS_BETWEEN_FLUSHES: usize = 8;
@@ -28,18 +30,19 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The cheapest cut of `lines` rows (or twins) of `columns` that fits the scratch that the layer's own tensors
-    /// justify: a quarter of them.
+    /// justify: a quarter of them, up to the next multiple of 32.
     pub(super) fn new(op: &Conv2d<'_>, lanes: Lanes) -> Self {
         let tensors = op.input.bytes().saturating_add(op.output.bytes());
-        let budget = SCRATCH_AT_LEAST.max(usize::try_from(tensors / 4).unwrap_or(usize::MAX));
+        let budget =
+            SCRATCH_AT_LEAST.max(usize::try_from(tensors / 4).map_or(usize::MAX, |len| len.next_multiple_of(32)));
         let lines = usize::from(op.output.channels).div_ceil(lanes.rows_per_word());
-        Self::within(budget, Lanes::pairs(op.columns() as usize), lines, lanes)
+        Self::within(budget, pairs_of(op, lanes), lines, lanes)
     }
 
     fn within(budget: usize, pairs: usize, lines: usize, lanes: Lanes) -> Self {
         let group = lanes.pairs_per_group();
         let longest = if lanes.rows_per_word() == 2 { GROUPS_BETWEEN_FLUSHES * group } else { pairs };
-        let (pair_len, line_len) = (PIXELS * 4, lanes.rows_per_word() * PIXELS * 4);
+        let (pair_len, line_len) = (words_a_pair(lanes) * 4, lanes.rows_per_word() * PIXELS * 4);
         if pairs * pair_len + line_len <= budget {
             return Self { pairs, lines: lines.min((budget - pairs * pair_len) / line_len), strip: longest.min(pairs) };
         }
@@ -65,19 +68,31 @@ impl Plan {
 
     /// Bytes of scratch.
     pub(super) const fn scratch(&self, lanes: Lanes) -> usize {
-        (self.pairs + self.lines * lanes.rows_per_word()) * PIXELS * 4
+        (self.pairs * words_a_pair(lanes) + self.lines * lanes.rows_per_word() * PIXELS) * 4
     }
 }
 
-/// Bytes of scratch that these kernels ask for `op`, `None` if they do not run it.
+/// Words of activations that a pair takes: those of four pixels, or its share of a set of tables.
+pub(super) const fn words_a_pair(lanes: Lanes) -> usize {
+    if by_tables(lanes) { WORDS_A_TABLE_SET * 2 / COLUMNS_A_TABLE_SET } else { PIXELS }
+}
+
+/// Pairs of a convolution's rows, filled up to whole sets of tables if it goes by tables.
+pub(super) fn pairs_of(op: &Conv2d<'_>, lanes: Lanes) -> usize {
+    let pairs = Lanes::pairs(op.columns() as usize);
+    if by_tables(lanes) { pairs.next_multiple_of(COLUMNS_A_TABLE_SET / 2) } else { pairs }
+}
+
+/// Bytes of scratch that these kernels ask for `op` on a core of some class, `None` if they
+/// do not run it there.
 #[must_use]
-pub fn scratch_bytes(op: &Op<'_>) -> Option<usize> {
+pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> Option<usize> {
     match op {
         Op::Conv2d(op) => {
-            let lanes = super::conv::geometry(op)?;
-            Some(Plan::new(op, lanes).scratch(lanes) + pairs_to_look_up(op) * size_of::<[u16; 2]>())
+            let lanes = super::conv::geometry(op, class)?;
+            Some(Plan::new(op, lanes).scratch(lanes) + pairs_to_look_up(op, lanes) * size_of::<[u16; 2]>())
         }
-        Op::Dense(op) => super::dense::geometry(op).map(|_| 0),
+        Op::Dense(op) => super::dense::geometry(op, class).map(|_| 0),
         Op::Pool(_) | Op::Add(_) => None,
     }
 }
@@ -91,7 +106,7 @@ mod tests {
     #[test]
     fn a_plan_keeps_to_its_budget_and_covers_the_layer() {
         for bits in Bitwidth::all() {
-            for lanes in [Some(Lanes::single(bits, 1)), Lanes::twin(bits, 1)].into_iter().flatten() {
+            for lanes in [Lanes::single(bits, 1), Lanes::twin(bits, 1), Lanes::wide(bits)].into_iter().flatten() {
                 for pairs in [1, 3, 13, 40, 250, 800] {
                     for lines in [1, 7, 25, 50, 256] {
                         for budget in [544, 920, 4000, 20_000] {

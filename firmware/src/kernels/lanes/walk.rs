@@ -45,7 +45,7 @@ impl Line<'_> {
             let len = if partial > 0 { lanes.partial_len(left) } else { 4 };
             let mut word = self.word(byte, len);
             if len == 2 {
-                word |= word << (16 + bits);
+                word = lanes.widen(word as u16);
             }
             let skipped = if partial > 0 { slots - partial } else { 0 };
             let (start, step, mask) = match lanes.rows_per_word() {
