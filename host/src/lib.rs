@@ -3,6 +3,7 @@
 //! In the order in which data flows: [`data`] → [`network`] → [`train`] (with [`quantize`]) → [`search`] → [`pack`] →
 //! [`device`].
 
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod device;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each parsed once into plain options and then handed to a stage.
 
+mod bench;
 mod boards;
 mod data;
 mod demo;
@@ -36,6 +37,7 @@ enum Command {
     Data(data::DataArgs),
     Networks(networks::NetworksArgs),
     Boards(boards::BoardsArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the command that was asked for.
@@ -54,5 +56,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Data(args) => data::run(args),
         Command::Networks(args) => networks::run(args),
         Command::Boards(args) => boards::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PpoConfig;
 use super::agent::{Agent, LstmState};
-use crate::train::ops::{Adam, AdamConfig, ParamGroup};
+use crate::train::ops::{Adam, AdamConfig, Gradients, ParamGroup};
 
 /// A batch of episodes, all of one length, collected with one policy. Outer index the layer, inner the episode.
 #[derive(Clone, Debug, Default)]
@@ -169,7 +169,7 @@ impl Ppo {
             statistics.entropy = scalar(&entropy)?;
             statistics.policy_loss = scalar(&policy_loss)?;
             statistics.value_loss = scalar(&value_loss)?;
-            self.adam.step(&grads)?;
+            self.adam.step(&Gradients::Candle(grads))?;
         }
         Ok(statistics)
     }

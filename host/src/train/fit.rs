@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use candle_core::{Device, Var};
+use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
@@ -128,20 +128,17 @@ pub fn fit(
     }
     let quantization = quantization.as_deref();
     let steps = config.steps_on(data.images.len());
-    let mut adam = Adam::new(parameter_groups(model, quantization, config), AdamConfig::default())?;
+    let mut stepper = Stepper::new(model, quantization, config)?;
     let (images, augmentation) = (data.images.clone(), config.augmentation);
     let mut batches = Batches::new(images, data.grid, config.batch, augmentation, seed, &device);
     let mut smoothed: Option<f64> = None;
     for step in 0..steps {
         let batch = batches.take()?;
-        let logits = model.forward(&batch.images, Pass::Train(quantization))?;
-        let loss = ops::cross_entropy(&logits, &batch.labels)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
+        stepper.set_lr(config.lr_at(step, steps));
+        let value = stepper.step(model, quantization, &batch.images, &batch.labels)?;
         if !value.is_finite() {
             return Err(TrainError::Diverged { step });
         }
-        adam.set_lr(config.lr_at(step, steps));
-        adam.step(&loss.backward()?)?;
         let mean = smoothed.map_or(value, |mean| 0.95 * mean + 0.05 * value);
         smoothed = Some(mean);
         if progress(FitProgress { step: step + 1, steps, loss: mean }).is_break() {
@@ -164,6 +161,52 @@ fn parameter_groups(model: &Model, quantization: Option<&Quantization>, config: 
     let steps = quantization.into_iter().flat_map(|quantization| quantization.steps.values());
     let of_steps = steps.map(|var| (var.clone(), ParamGroup { lr_scale: STEP_LR_SCALE, weight_decay: 0.0 }));
     of_model.chain(of_steps).collect()
+}
+
+/// One optimiser step after the other: forward, loss, backward, update.
+#[derive(Debug)]
+pub struct Stepper {
+    adam: Adam,
+}
+
+impl Stepper {
+    /// An optimiser of a model's parameters, and of the quantiser's steps if there is one.
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub fn new(model: &Model, quantization: Option<&Quantization>, config: &FitConfig) -> Result<Self, TrainError> {
+        let adam_config = AdamConfig { lr: config.lr, ..AdamConfig::default() };
+        Ok(Self { adam: Adam::new(parameter_groups(model, quantization, config), adam_config)? })
+    }
+
+    /// Sets the learning rate of the next steps.
+    pub fn set_lr(&mut self, lr: f64) {
+        self.adam.set_lr(lr);
+    }
+
+    /// One step on a batch of images `[N, C, H, W]` and labels `[N]`. Returns the loss before the step; if that is no
+    /// finite number, nothing has changed.
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub fn step(
+        &mut self,
+        model: &Model,
+        quantization: Option<&Quantization>,
+        images: &Tensor,
+        labels: &Tensor,
+    ) -> Result<f64, TrainError> {
+        let mut value = f64::NAN;
+        let compute = || ops::cross_entropy(&model.forward(images, Pass::Train(quantization))?, labels);
+        let (_, gradients) = ops::differentiate(ops::is_own(images.device()), compute, |loss| {
+            value = f64::from(loss.to_scalar::<f32>()?);
+            Ok(value.is_finite())
+        })?;
+        if let Some(gradients) = gradients {
+            self.adam.step(&gradients)?;
+        }
+        Ok(value)
+    }
 }
 
 /// Counts the images that the model answers correctly.

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use releq_shared::Bitwidth;
 
-use super::ops;
+use super::ops::{self, Channels};
 use crate::network::{Graph, Node, NodeId, Op, Unit, UnitKind, units};
 use crate::quantize::{ActivationGrid, Range, fitted_steps, weight_grid};
 
@@ -147,18 +147,9 @@ impl Model {
             }
             let head = self.graph.node(unit.head);
             let inputs: Vec<Tensor> = head.inputs.iter().filter_map(|id| values[id.0].clone()).collect();
-            let mut value = self.head(head, &inputs, &pass)?;
-            if let Some(norm) = unit.batch_norm {
-                value = self.batch_norm(self.graph.node(norm), &value, &pass)?;
-            }
-            last = unit.output;
-            if unit.kind == UnitKind::Weights
-                && let Some(pool) = self.pool_behind(unit)
-            {
-                value = self.head(self.graph.node(pool), &[value], &pass)?;
-                last = pool;
-            }
-            let value = self.end(unit, value, &mut pass)?;
+            let pool = (unit.kind == UnitKind::Weights).then(|| self.pool_behind(unit)).flatten();
+            last = pool.unwrap_or(unit.output);
+            let value = self.unit(unit, pool, &inputs, &mut pass)?;
             values[last.0] = Some(value.clone());
             values[unit.output.0] = Some(value);
         }
@@ -173,30 +164,115 @@ impl Model {
         (only && matches!(self.graph.node(reader).op, Op::MaxPool { .. })).then_some(reader)
     }
 
-    /// ReLU, and quantisation of the unit's output where the pass asks for it.
-    fn end(&self, unit: &Unit, value: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let is_logits = unit.output.0 == self.graph.nodes.len() - 1;
+    /// What a unit computes, with the pooling behind it.
+    fn unit(&self, unit: &Unit, pool: Option<NodeId>, inputs: &[Tensor], pass: &mut Pass<'_>) -> Result<Tensor> {
+        let head = self.graph.node(unit.head);
+        let Some(input) = inputs.first() else { bail!("layer {} has no input", head.name) };
         let name = &self.graph.node(unit.output).name;
-        let relu = |value: Tensor| if unit.relu { ops::relu(&value) } else { Ok(value) };
-        if is_logits || !unit.kind.requantises() {
-            return relu(value);
-        }
-        match pass {
-            Pass::Train(quantization) | Pass::Infer(quantization) => {
-                match quantization.and_then(|quantization| quantization.activations.get(name)) {
+        let is_logits = unit.output.0 == self.graph.nodes.len() - 1;
+        let quantised = !is_logits && unit.kind.requantises();
+        let grid = match pass {
+            Pass::Train(Some(quantization)) | Pass::Infer(Some(quantization)) if quantised => {
+                quantization.activations.get(name).map(|grid| (grid.scale, grid.zero_point))
+            }
+            _ => None,
+        };
+        let pool = pool.map(|pool| self.graph.node(pool).op);
+        let window = match pool {
+            Some(Op::MaxPool { size, stride }) => Some(ops::Window { size, stride }),
+            _ => None,
+        };
+        let finish = ops::Finish { pool: window, relu: unit.relu, grid };
+        let value = match head.op {
+            Op::Conv2d { .. } => self.conv_unit(unit, input, finish, pass)?,
+            Op::Add if inputs.len() == 2 => ops::sum_unit(&inputs[0], &inputs[1], finish)?,
+            _ => {
+                let mut value = self.head(head, input, pass)?;
+                if let Some(norm) = unit.batch_norm {
+                    value = self.batch_norm(self.graph.node(norm), &value, pass)?;
+                }
+                if let Some(ops::Window { size, stride }) = window {
+                    value = ops::max_pool2d(&value, size, stride)?;
+                }
+                match finish.grid {
                     // Behind a ReLU the grid starts at zero, and rounding to it is a ReLU already.
-                    Some(grid) => ops::fake_quantize_activations(&value, grid.scale, grid.zero_point),
-                    None => relu(value),
+                    Some((scale, zero_point)) => ops::fake_quantize_activations(&value, scale, zero_point)?,
+                    None if unit.relu => ops::relu(&value)?,
+                    None => value,
                 }
             }
-            Pass::Observe(_, ranges) => {
-                let value = relu(value)?;
-                let range = Range { min: value.min_all()?.to_scalar()?, max: value.max_all()?.to_scalar()? };
-                let seen = ranges.entry(name.clone()).or_insert(Range::EMPTY);
-                *seen = seen.union(range);
-                Ok(value)
-            }
+        };
+        if let Pass::Observe(_, ranges) = pass
+            && quantised
+        {
+            let range = Range { min: value.min_all()?.to_scalar()?, max: value.max_all()?.to_scalar()? };
+            let seen = ranges.entry(name.clone()).or_insert(Range::EMPTY);
+            *seen = seen.union(range);
         }
+        Ok(value)
+    }
+
+    /// A convolution with the batch norm behind it.
+    fn conv_unit(&self, unit: &Unit, input: &Tensor, finish: ops::Finish, pass: &Pass<'_>) -> Result<Tensor> {
+        let head = self.graph.node(unit.head);
+        let Op::Conv2d { stride, padding, groups, bias, .. } = head.op else {
+            bail!("layer {} is no convolution", head.name)
+        };
+        let config = ops::Conv2dConfig { stride, padding, groups };
+        let weight = self.weight(&head.name, pass)?;
+        let bias = bias.then(|| self.parameter(&head.name, "bias", pass)).transpose()?;
+        let Some(norm) = unit.batch_norm.map(|norm| self.graph.node(norm)) else {
+            return Ok(ops::conv_unit(input, &weight, Channels::Bias(bias.as_ref()), config, finish)?.0);
+        };
+        if !matches!(pass, Pass::Train(_)) {
+            let (gain, mut offset) = self.running_affine(norm, pass)?;
+            if let Some(bias) = bias {
+                offset = (offset + (&gain * bias)?)?;
+            }
+            let channels = Channels::Affine { gain: &gain, offset: &offset };
+            return Ok(ops::conv_unit(input, &weight, channels, config, finish)?.0);
+        }
+        let Op::BatchNorm { epsilon } = norm.op else { bail!("layer {} is no batch norm", norm.name) };
+        let (gamma, beta) = (self.parameter(&norm.name, "gamma", pass)?, self.parameter(&norm.name, "beta", pass)?);
+        let channels = Channels::BatchNorm { gamma: &gamma, beta: &beta, epsilon };
+        let (output, statistics) = ops::conv_unit(input, &weight, channels, config, finish)?;
+        if let Some(mut batch) = statistics {
+            // The norm takes a bias away again; only the running mean has seen it.
+            if let Some(bias) = bias {
+                batch.mean = (batch.mean + bias.detach())?;
+            }
+            let places = self.graph.node(unit.head).shape;
+            self.track(norm, batch, input.dim(0)? * places.height * places.width)?;
+        }
+        Ok(output)
+    }
+
+    /// Moves a batch norm's running statistics towards those of a batch with so many values a channel.
+    fn track(&self, norm: &Node, batch: ops::BatchStatistics, count: usize) -> Result<()> {
+        let unbiased = (batch.variance * (count as f64 / (count as f64 - 1.0).max(1.0)))?;
+        for (running, batch) in
+            [(self.statistic(norm, "mean")?, batch.mean), (self.statistic(norm, "variance")?, unbiased)]
+        {
+            running.set(&((running.as_tensor().detach() * (1.0 - NORM_MOMENTUM))? + (batch * NORM_MOMENTUM)?)?)?;
+        }
+        Ok(())
+    }
+
+    fn statistic(&self, norm: &Node, kind: &str) -> Result<&Var> {
+        match self.statistics.get(&format!("{}.{kind}", norm.name)) {
+            Some(var) => Ok(var),
+            None => bail!("layer {} has no {kind}", norm.name),
+        }
+    }
+
+    /// A batch norm with its running statistics as gain and offset.
+    fn running_affine(&self, norm: &Node, pass: &Pass<'_>) -> Result<(Tensor, Tensor)> {
+        let Op::BatchNorm { epsilon } = norm.op else { bail!("layer {} is no batch norm", norm.name) };
+        let (gamma, beta) = (self.parameter(&norm.name, "gamma", pass)?, self.parameter(&norm.name, "beta", pass)?);
+        let (mean, variance) = (self.statistic(norm, "mean")?, self.statistic(norm, "variance")?);
+        let gain = gamma.div(&(variance.as_tensor().detach() + epsilon)?.sqrt()?)?;
+        let offset = (beta - (&gain * mean.as_tensor().detach())?)?;
+        Ok((gain, offset))
     }
 
     fn parameter(&self, layer: &str, kind: &str, pass: &Pass<'_>) -> Result<Tensor> {
@@ -221,48 +297,34 @@ impl Model {
         ops::fake_quantize_weights(&weight, &step, weight_grid(bits, columns))
     }
 
-    fn head(&self, node: &Node, inputs: &[Tensor], pass: &Pass<'_>) -> Result<Tensor> {
-        let Some(input) = inputs.first() else { bail!("layer {} has no input", node.name) };
-        let bias = |wanted: bool| wanted.then(|| self.parameter(&node.name, "bias", pass)).transpose();
+    /// An operation that is no convolution and no sum.
+    fn head(&self, node: &Node, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         match node.op {
-            Op::Conv2d { stride, padding, groups, bias: wanted, .. } => {
-                let config = ops::Conv2dConfig { stride, padding, groups };
-                ops::conv2d(input, &self.weight(&node.name, pass)?, bias(wanted)?.as_ref(), config)
-            }
-            Op::Dense { bias: wanted, .. } => {
-                let input = if input.rank() > 2 { input.flatten_from(1)? } else { input.clone() };
-                ops::linear(&input, &self.weight(&node.name, pass)?, bias(wanted)?.as_ref())
+            Op::Dense { bias, .. } => {
+                let input = if input.rank() > 2 { ops::flatten(input)? } else { input.clone() };
+                let bias = bias.then(|| self.parameter(&node.name, "bias", pass)).transpose()?;
+                ops::linear(&input, &self.weight(&node.name, pass)?, bias.as_ref())
             }
             Op::BatchNorm { .. } => self.batch_norm(node, input, pass),
             Op::MaxPool { size, stride } => ops::max_pool2d(input, size, stride),
             Op::AvgPool { size, stride } => ops::avg_pool2d(input, size, stride),
             Op::GlobalAvgPool => ops::global_avg_pool(input),
-            Op::Flatten => input.flatten_from(1),
-            Op::Add if inputs.len() == 2 => &inputs[0] + &inputs[1],
-            Op::Add => bail!("layer {} has one input", node.name),
+            Op::Flatten => ops::flatten(input),
             Op::Relu | Op::Input => Ok(input.clone()),
+            Op::Conv2d { .. } | Op::Add => bail!("layer {} lacks an input", node.name),
         }
     }
 
+    /// A batch norm that is not behind a convolution.
     fn batch_norm(&self, node: &Node, input: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let Op::BatchNorm { epsilon } = node.op else { bail!("layer {} is no batch norm", node.name) };
-        let (gamma, beta) = (self.parameter(&node.name, "gamma", pass)?, self.parameter(&node.name, "beta", pass)?);
-        let statistic = |kind: &str| match self.statistics.get(&format!("{}.{kind}", node.name)) {
-            Some(var) => Ok(var),
-            None => bail!("layer {} has no {kind}", node.name),
-        };
-        let (mean, variance) = (statistic("mean")?, statistic("variance")?);
         if matches!(pass, Pass::Train(_)) {
+            let (gamma, beta) = (self.parameter(&node.name, "gamma", pass)?, self.parameter(&node.name, "beta", pass)?);
             let (output, batch) = ops::batch_norm_train(input, &gamma, &beta, epsilon)?;
-            let count = (input.elem_count() / gamma.elem_count()) as f64;
-            let unbiased = (batch.variance * (count / (count - 1.0).max(1.0)))?;
-            for (running, batch) in [(mean, batch.mean), (variance, unbiased)] {
-                running.set(&((running.as_tensor().detach() * (1.0 - NORM_MOMENTUM))? + (batch * NORM_MOMENTUM)?)?)?;
-            }
+            self.track(node, batch, input.elem_count() / gamma.elem_count())?;
             return Ok(output);
         }
-        let gain = gamma.div(&(variance.as_tensor().detach() + epsilon)?.sqrt()?)?;
-        let offset = (beta - (&gain * mean.as_tensor().detach())?)?;
+        let (gain, offset) = self.running_affine(node, pass)?;
         let shape = (1, gain.elem_count(), 1, 1);
         input.broadcast_mul(&gain.reshape(shape)?)?.broadcast_add(&offset.reshape(shape)?)
     }

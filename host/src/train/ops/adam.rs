@@ -1,9 +1,10 @@
 //! Adam with decoupled weight decay (arXiv 1412.6980, 1711.05101), one pass over each parameter.
 
-use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
 
+use super::Gradients;
+use super::profile::{Direction, plain, span};
 use super::slices::{self, PIECE};
 
 /// Adam's constants.
@@ -78,7 +79,7 @@ impl Adam {
     ///
     /// # Errors
     /// What candle reports.
-    pub fn step(&mut self, grads: &GradStore) -> Result<()> {
+    pub fn step(&mut self, grads: &Gradients) -> Result<()> {
         self.steps += 1;
         let AdamConfig { lr, beta1, beta2, epsilon } = self.config;
         let (correction1, correction2) = (1.0 - beta1.powi(self.steps), 1.0 - beta2.powi(self.steps));
@@ -93,8 +94,8 @@ impl Adam {
                 epsilon: epsilon as f32,
                 keep: (1.0 - lr * parameter.group.weight_decay) as f32,
             };
-            if parameter.var.device().is_cpu() {
-                update.on_cpu(parameter, grad)?;
+            if super::is_own(parameter.var.device()) {
+                span("adam", Direction::Forward, plain, || update.on_cpu(parameter, grad))?;
             } else {
                 update.on_backend(parameter, grad)?;
             }
@@ -231,7 +232,7 @@ mod tests {
                 let grad = grads.get(&var).unwrap().clone();
                 update.on_backend(&mut adam.parameters[0], &grad).unwrap();
             } else {
-                adam.step(&grads).unwrap();
+                adam.step(&Gradients::Candle(grads)).unwrap();
             }
         }
         var.to_vec1().unwrap()
@@ -249,7 +250,8 @@ mod tests {
         let var = Var::from_slice(&[5.0f32], 1, &Device::Cpu).unwrap();
         let config = AdamConfig { lr: 0.1, ..AdamConfig::default() };
         let mut adam = Adam::new(vec![(var.clone(), ParamGroup::default())], config).unwrap();
-        adam.step(&(var.as_tensor() * 7.0).unwrap().sum_all().unwrap().backward().unwrap()).unwrap();
+        let grads = (var.as_tensor() * 7.0).unwrap().sum_all().unwrap().backward().unwrap();
+        adam.step(&Gradients::Candle(grads)).unwrap();
         assert!((var.to_vec1::<f32>().unwrap()[0] - 4.9).abs() < 1e-5);
     }
 }

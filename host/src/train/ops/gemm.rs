@@ -76,6 +76,17 @@ pub(super) fn multiply(
     }
 }
 
+/// One product of two square matrices of `size` rows: `state` holds both operands and the result, one after the other.
+/// For measuring what the machine can do.
+///
+/// # Panics
+/// If `state` is not of that length.
+pub fn multiply_square(size: usize, state: &mut [f32]) {
+    let (operands, result) = state.split_at_mut(2 * size * size);
+    let (a, b) = operands.split_at(size * size);
+    multiply([size; 3], View::rows(a, size), View::rows(b, size), result, size, Into::Overwrite);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

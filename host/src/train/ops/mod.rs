@@ -2,37 +2,60 @@
 //!
 //! Each function takes and gives candle tensors. On the CPU it is an operation of this module with its own forward and
 //! backward pass; on other devices it is made of the backend's operations (`stock`), which are also what tests compare
-//! with. Results do not depend on the number of threads, to the bit: a search that evaluates candidates side by side
+//! with, and what [`stock_only`] runs anywhere. Results do not depend on the number of threads, to the bit: a search that evaluates candidates side by side
 //! equals one that does so in turn.
 
 mod activation;
 mod adam;
-mod conv;
 mod gemm;
 mod linear;
+mod loss;
 mod norm;
 mod pool;
+pub mod profile;
 mod slices;
 pub mod stock;
+mod tape;
+mod unit;
 mod weights;
 
 #[cfg(test)]
 mod tests;
 
-pub use activation::{fake_quantize_activations, relu};
+pub use activation::{fake_quantize_activations, relu, sum_unit};
 pub use adam::{Adam, AdamConfig, ParamGroup};
-pub use conv::{Conv2dConfig, conv2d};
+pub use gemm::multiply_square;
 pub use linear::linear;
+pub use loss::cross_entropy;
 pub use norm::{BatchStatistics, batch_norm_train};
-pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use pool::{avg_pool2d, flatten, global_avg_pool, max_pool2d};
+pub use tape::{Gradients, differentiate};
+pub use unit::{Channels, Conv2dConfig, Finish, Window, conv_unit, conv2d};
 pub use weights::{WeightGrid, fake_quantize_weights, weight_codes};
 
-use candle_core::{Result, Tensor};
+use std::cell::Cell;
 
-/// Mean cross-entropy of `logits` `[N, classes]` and `labels` `[N]` (`u32`).
-///
-/// # Errors
-/// What candle reports.
-pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    candle_nn::loss::cross_entropy(logits, labels)
+use candle_core::Device;
+
+thread_local! {
+    static STOCK_ONLY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` with the backend's operations even on the CPU: the path of a GPU, for tests and as the other side of the
+/// bench. Holds for what this thread begins.
+pub fn stock_only<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STOCK_ONLY.set(self.0);
+        }
+    }
+    let _restore = Restore(STOCK_ONLY.replace(true));
+    work()
+}
+
+/// Whether a device's operations are this module's own.
+#[must_use]
+pub fn is_own(device: &Device) -> bool {
+    device.is_cpu() && !STOCK_ONLY.get()
 }

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::slices;
+use super::{slices, tape};
 
 /// Mean and biased variance of each channel of a batch, `[C]` each, without gradients.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub fn batch_norm_train(
     beta: &Tensor,
     epsilon: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
-    if !input.device().is_cpu() {
+    if !super::is_own(input.device()) {
         return super::stock::batch_norm_train(input, gamma, beta, epsilon);
     }
     let input = input.contiguous()?;
@@ -33,7 +33,7 @@ pub fn batch_norm_train(
     let (mean, variance): (Vec<f32>, Vec<f32>) = slices::with(&input, |data| Ok(planes.statistics(data)))?;
     let inverse = variance.iter().map(|&variance| 1.0 / (variance + epsilon as f32).sqrt()).collect();
     let norm = Normalise { planes, mean: mean.clone(), inverse };
-    let output = input.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, norm)?;
+    let output = tape::apply3(&input, &gamma.contiguous()?, &beta.contiguous()?, norm)?;
     let statistics = BatchStatistics {
         mean: Tensor::from_vec(mean, channels, input.device())?,
         variance: Tensor::from_vec(variance, channels, input.device())?,

@@ -3,7 +3,7 @@
 
 use candle_core::{D, Result, Tensor, bail};
 
-use super::{BatchStatistics, Conv2dConfig, WeightGrid};
+use super::{BatchStatistics, Channels, Conv2dConfig, Finish, WeightGrid};
 
 /// As [`super::conv2d`].
 ///
@@ -20,6 +20,41 @@ pub fn conv2d(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, config: Co
         Some(bias) => output.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
         None => Ok(output),
     }
+}
+
+/// As [`super::conv_unit`].
+///
+/// # Errors
+/// What candle reports.
+pub fn conv_unit(
+    input: &Tensor,
+    weight: &Tensor,
+    channels: Channels<'_>,
+    config: Conv2dConfig,
+    finish: Finish,
+) -> Result<(Tensor, Option<BatchStatistics>)> {
+    let (mut value, mut statistics) = (conv2d(input, weight, None, config)?, None);
+    let broadcast = |tensor: &Tensor| tensor.reshape((1, tensor.elem_count(), 1, 1));
+    match channels {
+        Channels::Bias(None) => {}
+        Channels::Bias(Some(bias)) => value = value.broadcast_add(&broadcast(bias)?)?,
+        Channels::Affine { gain, offset } => {
+            value = value.broadcast_mul(&broadcast(gain)?)?.broadcast_add(&broadcast(offset)?)?;
+        }
+        Channels::BatchNorm { gamma, beta, epsilon } => {
+            let normalised = batch_norm_train(&value, gamma, beta, epsilon)?;
+            (value, statistics) = (normalised.0, Some(normalised.1));
+        }
+    }
+    if let Some(window) = finish.pool {
+        value = max_pool2d(&value, window.size, window.stride)?;
+    }
+    let value = match finish.grid {
+        Some((scale, zero_point)) => fake_quantize_activations(&value, scale, zero_point)?,
+        None if finish.relu => value.relu()?,
+        None => value,
+    };
+    Ok((value, statistics))
 }
 
 /// As [`super::max_pool2d`].

@@ -64,6 +64,86 @@ proptest! {
     }
 
     #[test]
+    fn units_equal_candles(
+        n in 1usize..20, c in 1usize..4, o in 1usize..20, size in 5usize..14, kernel in 1usize..4, stride in 1usize..3,
+        padding in 0usize..2, depthwise: bool, pool in 0usize..3, last in 0usize..3, normal: bool, seed: u64,
+    ) {
+        let (groups, padding) = (if depthwise { c } else { 1 }, padding.min(kernel - 1));
+        let config = Conv2dConfig { stride: (stride, stride), padding: (padding, padding), groups };
+        let (input, weight) = (random(&[n, c, size, size], seed), random(&[if depthwise { c } else { o }, c / groups, kernel, kernel], seed ^ 1));
+        let out = (size + 2 * padding - kernel) / stride + 1;
+        // Candle pools without leaving a rest.
+        let pool = if pool > 0 && out % pool == 0 { Some(Window { size: (pool, pool), stride: (pool, pool) }) } else { None };
+        let finish = Finish { pool, relu: last > 0, grid: (last == 2).then_some((0.02, 0)) };
+        let channels = weight.dim(0).unwrap();
+        let (gamma, beta) = (random(&[channels], seed ^ 2), random(&[channels], seed ^ 3));
+        prop_assume!(!normal || n * out * out > 1);
+        let post = if normal {
+            Channels::BatchNorm { gamma: &gamma, beta: &beta, epsilon: 0.1 }
+        } else {
+            Channels::Bias(Some(&beta))
+        };
+        let vars: &[Var] = if normal { &[input.clone(), weight.clone(), gamma.clone(), beta.clone()] } else { &[input.clone(), weight.clone(), beta.clone()] };
+        // Values on the verge of being cut off, of rounding or of losing a maximum may go either way.
+        let raw = stock::conv_unit(&input, &weight, post, config, Finish::default()).unwrap().0;
+        let verge = |x: f32| x.abs() < 1e-4 || (last == 2 && (((x / 0.02) - (x / 0.02).floor() - 0.5).abs() < 2e-3 || (x - 5.1).abs() < 1e-3));
+        prop_assume!(!values(&raw).into_iter().any(verge));
+        assert_same(
+            vars,
+            || Ok(conv_unit(&input, &weight, post, config, finish)?.0),
+            || Ok(stock::conv_unit(&input, &weight, post, config, finish)?.0),
+        );
+        let affine = Channels::Affine { gain: &gamma, offset: &beta };
+        let (plain, of) = (Finish::default(), |unit: (Tensor, Option<BatchStatistics>)| unit.0);
+        let fast = of(conv_unit(&input, &weight, affine, config, plain).unwrap());
+        assert_close("affine", &fast, &of(stock::conv_unit(&input, &weight, affine, config, plain).unwrap()));
+        if normal {
+            let fast = conv_unit(&input, &weight, post, config, finish).unwrap().1.unwrap();
+            let candle = stock::conv_unit(&input, &weight, post, config, finish).unwrap().1.unwrap();
+            assert_close("mean", &fast.mean, &candle.mean);
+            assert_close("variance", &fast.variance, &candle.variance);
+        }
+    }
+
+    #[test]
+    fn sums_equal_candles(n in 1usize..5, len in 1usize..50, last in 0usize..3, seed: u64) {
+        let (a, b) = (random(&[n, len], seed), random(&[n, len], seed ^ 1));
+        let finish = Finish { pool: None, relu: last > 0, grid: (last == 2).then_some((0.5, 3)) };
+        let clear = values(&(a.as_tensor() + b.as_tensor()).unwrap()).into_iter().all(|x| {
+            x.abs() > 1e-4 && ((x * 2.0) - (x * 2.0).floor() - 0.5).abs() > 1e-3 && (x + 1.5).abs() > 1e-4
+        });
+        prop_assume!(clear);
+        assert_same(
+            &[a.clone(), b.clone()],
+            || sum_unit(&a, &b, finish),
+            || stock_only(|| sum_unit(&a, &b, finish)),
+        );
+    }
+
+    #[test]
+    fn losses_and_means_equal_candles(n in 1usize..9, classes in 2usize..12, size in 1usize..5, seed: u64) {
+        let logits = random(&[n, classes], seed);
+        let labels: Vec<u32> = (0..n).map(|i| (i * 7 % classes) as u32).collect();
+        let labels = Tensor::from_vec(labels, n, &Device::Cpu).unwrap();
+        assert_same(
+            std::slice::from_ref(&logits),
+            || cross_entropy(&logits, &labels)?.reshape(1),
+            || stock_only(|| cross_entropy(&logits, &labels)?.reshape(1)),
+        );
+        let input = random(&[n, 3, 2 * size, 2 * size], seed);
+        assert_same(
+            std::slice::from_ref(&input),
+            || global_avg_pool(&input),
+            || stock_only(|| global_avg_pool(&input)),
+        );
+        assert_same(
+            std::slice::from_ref(&input),
+            || avg_pool2d(&input, (2, 2), (2, 2)),
+            || stock_only(|| avg_pool2d(&input, (2, 2), (2, 2))),
+        );
+    }
+
+    #[test]
     fn dense_layers_equal_candles(n in 1usize..30, k in 1usize..30, o in 1usize..30, seed: u64) {
         let (input, weight, bias) = (random(&[n, k], seed), random(&[o, k], seed ^ 1), random(&[o], seed ^ 2));
         assert_same(
@@ -184,6 +264,34 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let with = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(step);
     assert_eq!(with(1), with(2));
     assert_eq!(with(1), with(3));
+}
+
+#[test]
+fn the_tape_finds_candles_gradients_and_misses_no_operation() {
+    let (input, weight, beta) = (random(&[4, 3, 8, 8], 1), random(&[6, 3, 3, 3], 2), random(&[6], 3));
+    let (dense, bias) = (random(&[5, 6], 4), random(&[5], 5));
+    let labels = Tensor::from_vec(vec![0u32, 1, 2, 3], 4, &Device::Cpu).unwrap();
+    let loss = || {
+        let config = Conv2dConfig { padding: (1, 1), ..Conv2dConfig::default() };
+        let post = Channels::BatchNorm { gamma: &beta, beta: &beta, epsilon: 1e-3 };
+        let x = conv_unit(&input, &weight, post, config, Finish::default())?.0;
+        // One tensor read twice, one variable used twice.
+        let x = sum_unit(&x, &relu(&x)?, Finish::default())?;
+        cross_entropy(&linear(&global_avg_pool(&x)?, &dense, Some(&bias))?, &labels)
+    };
+    let (value, taped) = differentiate(true, loss, |_| Ok(true)).unwrap();
+    let (same, candles) = differentiate(false, loss, |_| Ok(true)).unwrap();
+    assert_eq!(values(&value), values(&same));
+    let (taped, candles) = (taped.unwrap(), candles.unwrap());
+    for var in [&input, &weight, &beta, &dense, &bias] {
+        assert_close("gradient", taped.get(var).unwrap(), candles.get(var).unwrap());
+    }
+    let (_, none) = differentiate(true, loss, |_| Ok(false)).unwrap();
+    assert!(none.is_none());
+    let unknown =
+        || cross_entropy(&(relu(&linear(&input.flatten_from(1)?, &random(&[5, 192], 6), None)?)? * 2.0)?, &labels);
+    let error = differentiate(true, unknown, |_| Ok(true)).unwrap_err();
+    assert!(error.to_string().contains("does not know"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::slices;
+use super::profile::{Direction, plain, span};
+use super::{slices, tape};
 
 /// The grid `step * (u - zero / 2)`, `u` in `0..levels`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,10 +34,10 @@ impl WeightGrid {
 /// # Errors
 /// If there is not one step a channel.
 pub fn fake_quantize_weights(weight: &Tensor, step: &Tensor, grid: WeightGrid) -> Result<Tensor> {
-    if !weight.device().is_cpu() {
+    if !super::is_own(weight.device()) {
         return super::stock::fake_quantize_weights(weight, step, grid);
     }
-    weight.contiguous()?.apply_op2(&step.contiguous()?, FakeQuantize { grid })
+    tape::apply2(&weight.contiguous()?, &step.contiguous()?, FakeQuantize { grid })
 }
 
 /// The codes that [`fake_quantize_weights`] rounds to.
@@ -69,10 +70,12 @@ impl CustomOp2 for FakeQuantize {
         let half_zero = self.grid.zero as f32 / 2.0;
         let mut output = vec![0.0; weights.len()];
         let rows = output.par_chunks_mut(columns).zip(weights.par_chunks(columns)).zip(steps.par_iter());
-        rows.with_min_len(16).for_each(|((output, weights), &step)| {
-            for (output, &weight) in output.iter_mut().zip(weights) {
-                *output = step * (self.grid.code(weight / step).0 - half_zero);
-            }
+        span("quantise weights", Direction::Forward, plain, || {
+            rows.with_min_len(16).for_each(|((output, weights), &step)| {
+                for (output, &weight) in output.iter_mut().zip(weights) {
+                    *output = step * (self.grid.code(weight / step).0 - half_zero);
+                }
+            });
         });
         Ok((CpuStorage::F32(output), l1.shape().clone()))
     }
@@ -91,21 +94,22 @@ impl CustomOp2 for FakeQuantize {
         slices::with(weight, |weights| {
             slices::with(step, |steps| {
                 slices::with(grad, |grad| {
-                    grad_weight
-                        .par_chunks_mut(columns)
-                        .zip(grad_step.par_iter_mut())
-                        .zip(weights.par_chunks(columns).zip(grad.par_chunks(columns)).zip(steps.par_iter()))
-                        .with_min_len(16)
-                        .for_each(|((into, grad_step), ((weights, grad), &step))| {
-                            let mut sum = 0.0;
-                            for ((into, &weight), &grad) in into.iter_mut().zip(weights).zip(grad) {
+                    let rows = grad_weight.par_chunks_mut(columns).zip(grad_step.par_iter_mut());
+                    let values = weights.par_chunks(columns).zip(grad.par_chunks(columns)).zip(steps.par_iter());
+                    span("quantise weights", Direction::Backward, plain, || {
+                        rows.zip(values).with_min_len(16).for_each(|((into, grad_step), ((weights, grad), &step))| {
+                            // The step's gradient of each weight first, summed afterwards in an order that vectors can keep.
+                            for (into, &weight) in into.iter_mut().zip(weights) {
                                 let scaled = weight / step;
                                 let (code, inside) = self.grid.code(scaled);
-                                *into = if inside { grad } else { 0.0 };
-                                sum += grad * (code - half_zero - if inside { scaled } else { 0.0 });
+                                *into = code - half_zero - if inside { scaled } else { 0.0 };
                             }
-                            *grad_step = sum * self.grid.step_gradient_scale as f32;
+                            *grad_step = slices::dot(into, grad) * self.grid.step_gradient_scale as f32;
+                            for ((into, &weight), &grad) in into.iter_mut().zip(weights).zip(grad) {
+                                *into = if self.grid.code(weight / step).1 { grad } else { 0.0 };
+                            }
                         });
+                    });
                     Ok(())
                 })
             })
