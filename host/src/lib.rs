@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod compute;
 pub mod data;
 pub mod device;
 pub mod interrupt;

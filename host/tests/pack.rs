@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use releq::data::{Images, PixelGrid};
+use releq::data::{ImageSource, Images, PixelGrid};
 use releq::network::zoo;
 use releq::pack::integer::run_blob;
 use releq::pack::{BlobFacts, CoreClass, pack};
@@ -43,7 +43,7 @@ fn difference(name: &str, bits: u8, images: usize) -> f64 {
     unsettle(&model, &mut rng);
     let images = random_images(&graph, images, &mut rng);
     let grid = PixelGrid { scale: 1.0 / 64.0, zero_point: 120 };
-    let batch = images.batch(0, images.len(), grid, &Device::Cpu).unwrap();
+    let batch = ImageSource::new(images.clone(), grid).batch(0, images.len(), &Device::Cpu).unwrap();
     let bits = vec![Some(Bitwidth::new(bits).unwrap()); graph.weight_layers().len()];
     let mut quantization = Quantization::of_weights(&model, &bits).unwrap();
     quantization.calibrate(&model, &batch.images).unwrap();

@@ -14,10 +14,12 @@ use releq_shared::Bitwidth;
 use serde::Serialize;
 
 use super::{memory, peak};
-use crate::network::Graph;
+use crate::data::{ImageSource, Location, load_from};
+use crate::network::{Graph, zoo};
+use crate::search::{AccuracyOracle, Assignment, OracleError};
 use crate::train::ops;
 use crate::train::ops::profile::{self, Direction, Span};
-use crate::train::{FitConfig, Model, Quantization, Stepper, TrainError};
+use crate::train::{FineTuneOracle, FitConfig, Model, Quantization, Stepper, TrainError};
 
 /// The networks that are measured unless one is named.
 pub const NETWORKS: [&str; 4] = ["lenet", "simplenet", "svhn8", "resnet20"];
@@ -191,13 +193,23 @@ pub fn network(
 /// Steps that are recorded operation by operation.
 const RECORDED: u32 = 5;
 
-/// Runs `steps` quantised steps with small batches and returns the bytes that the process holds after a tenth of them and at
-/// the end, if the system tells.
+/// What the process holds while it trains.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MemoryFigures {
+    /// Steps taken.
+    pub steps: usize,
+    /// Bytes in main memory after a tenth of them.
+    pub early_bytes: u64,
+    /// Bytes in main memory after all.
+    pub late_bytes: u64,
+}
+
+/// Runs `steps` quantised steps of LeNet with small batches and watches the memory, if the system tells.
 ///
 /// # Errors
 /// What training reports.
-pub fn memory_over_steps(graph: Graph, steps: usize) -> Result<Option<(u64, u64)>, TrainError> {
-    let graph = Arc::new(graph);
+pub fn memory_over_steps(steps: usize) -> Result<Option<MemoryFigures>, OracleError> {
+    let graph = Arc::new(zoo::by_name("lenet")?);
     let (images, labels) = random_batch(&graph, 16)?;
     let mut subject = Subject::new(&graph, Some(Bitwidth::MIN), &images)?;
     let mut early = None;
@@ -207,7 +219,48 @@ pub fn memory_over_steps(graph: Graph, steps: usize) -> Result<Option<(u64, u64)
             early = memory::resident();
         }
     }
-    Ok(early.zip(memory::resident()))
+    let late = memory::resident();
+    Ok(early.zip(late).map(|(early_bytes, late_bytes)| MemoryFigures { steps, early_bytes, late_bytes }))
+}
+
+/// Two workers against one, on one thread each: what a search gains by evaluating candidates side by side.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct WorkerFigures {
+    /// Candidates evaluated.
+    pub candidates: usize,
+    /// Seconds of one worker.
+    pub one_seconds: f64,
+    /// Seconds of two workers.
+    pub two_seconds: f64,
+    /// The first over the second.
+    pub speedup: f64,
+}
+
+/// Evaluates four candidates of LeNet on the embedded digits by one worker and by two, twice each, in turn; the faster
+/// time of each counts.
+///
+/// # Errors
+/// What training reports.
+pub fn workers() -> Result<WorkerFigures, OracleError> {
+    let data = load_from("mnist", &Location::Embedded, 1)?;
+    let model = Model::new(Arc::new(zoo::by_name("lenet")?), 1, &Device::Cpu)?;
+    let asked: Vec<Assignment> =
+        ["1,1,1,1", "2,2,2,2", "1,2,2,1", "2,1,1,2"].iter().map(|bits| bits.parse()).collect::<Result<_, _>>()?;
+    let config = FitConfig { steps: Some(25), ..FitConfig::default() };
+    let evaluate = |threads: usize| -> Result<f64, OracleError> {
+        let (training, validation) =
+            (ImageSource::new(data.train.clone(), data.grid), ImageSource::new(data.validation.clone(), data.grid));
+        let devices = Device::Cpu.into();
+        let mut oracle = FineTuneOracle::new(&model, training, validation, config.clone(), 1, &devices, threads)?;
+        let started = Instant::now();
+        oracle.evaluate(&asked)?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    let (mut one, mut two) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..2 {
+        (one, two) = (one.min(evaluate(1)?), two.min(evaluate(2)?));
+    }
+    Ok(WorkerFigures { candidates: asked.len(), one_seconds: one, two_seconds: two, speedup: one / two })
 }
 
 /// The machine's matrix multiplication on so many threads, in floating-point operations a second.
@@ -278,4 +331,32 @@ fn layers(spans: &[Span], peak_flops: f64) -> Vec<LayerFigures> {
         }
     });
     figures.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_thousand_steps_hold_no_more_memory_than_a_hundred() {
+        let figures = memory_over_steps(1000).unwrap().unwrap();
+        // Other tests of this process may run at the same time; a leak of one gradient a step would be 1.5 GB.
+        assert!(figures.late_bytes < figures.early_bytes + (256 << 20), "{figures:?}");
+    }
+
+    #[test]
+    fn a_bench_accounts_for_the_whole_step() {
+        let config = TrainBenchConfig { batch: 8, bits: Bitwidth::MIN, budget: Duration::from_millis(10), threads: 1 };
+        let figures = network(zoo::by_name("resnet8").unwrap(), config, 1e11, |_| ()).unwrap();
+        let shares: f64 = figures.operations.iter().map(|share| share.share).sum();
+        assert!((shares - 1.0).abs() < 1e-6, "{figures:?}");
+        assert_eq!(figures.layers.iter().map(|layer| layer.count).sum::<usize>(), 10, "{:?}", figures.layers);
+        assert!(figures.stock.steps >= 3 && figures.speedup_over_stock > 0.0);
+        let macs: usize = zoo::by_name("resnet8").unwrap().weight_layers().iter().map(|layer| layer.macs).sum();
+        // Two passes back for one forward, but for the first layer, whose input has no gradient.
+        let flops = figures.quantized.gflops * 1e9 * figures.quantized.seconds;
+        let bound = 8.0 * 2.0 * 3.0 * macs as f64;
+        assert!(flops < bound && flops > 0.9 * bound, "{flops} of {bound}");
+    }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{device, table};
+use super::table;
+use crate::compute::Devices;
 use crate::device::board;
 use crate::pack::CoreClass;
 use crate::progress::Progress;
@@ -33,7 +34,7 @@ pub(super) struct DemoArgs {
     /// The run's folder [default: runs/demo, with --quick runs/demo-quick]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Where tensors live: cpu, cuda:N or metal
+    /// Where tensors live: cpu, cuda:0 or metal; several GPUs (cuda:0,cuda:1) share a search
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Delete what an earlier demo left in the output folder
@@ -47,7 +48,7 @@ pub(super) struct DemoArgs {
 pub(super) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let progress = Progress::new();
     let board = board::by_name(&args.board)?;
-    let compute = device::parse(&args.device)?;
+    let compute = Devices::parse(&args.device)?;
     let config = RunConfig { seed: args.seed, ..if args.quick { RunConfig::quick() } else { RunConfig::default() } };
     let out =
         args.out.clone().unwrap_or_else(|| PathBuf::from(if args.quick { "runs/demo-quick" } else { "runs/demo" }));

@@ -4,7 +4,6 @@ mod bench;
 mod boards;
 mod data;
 mod demo;
-mod device;
 mod inspect;
 mod measure;
 mod networks;

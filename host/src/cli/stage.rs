@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::device;
+use crate::compute::Devices;
 use crate::progress::Progress;
 use crate::run::{RunConfig, RunFolder};
 use crate::search::Assignment;
@@ -38,7 +38,7 @@ pub(super) struct TrainArgs {
     /// The run's folder
     #[arg(long, default_value = "runs/default")]
     out: PathBuf,
-    /// Where tensors live: cpu, cuda:N or metal
+    /// Where tensors live: cpu, cuda:0 or metal; several GPUs (cuda:0,cuda:1) share a search
     #[arg(long, default_value = "cpu")]
     device: String,
 }
@@ -49,7 +49,7 @@ pub(super) struct Existing {
     /// The run's folder
     #[arg(long, default_value = "runs/default")]
     pub(super) run: PathBuf,
-    /// Where tensors live: cpu, cuda:N or metal
+    /// Where tensors live: cpu, cuda:0 or metal; several GPUs (cuda:0,cuda:1) share a search
     #[arg(long, default_value = "cpu")]
     pub(super) device: String,
 }
@@ -57,7 +57,7 @@ pub(super) struct Existing {
 impl Existing {
     pub(super) fn open(&self) -> anyhow::Result<(RunFolder, Workshop)> {
         let run = RunFolder::open(&self.run)?;
-        let workshop = Workshop::open(&run, device::parse(&self.device)?, Progress::new())?;
+        let workshop = Workshop::open(&run, Devices::parse(&self.device)?, Progress::new())?;
         Ok((run, workshop))
     }
 }
@@ -122,7 +122,7 @@ pub(super) fn train(args: &TrainArgs) -> anyhow::Result<()> {
     crate::network::zoo::by_name(&config.network)?;
     crate::data::locate(&config.dataset)?;
     let mut run = RunFolder::create(&args.out, config)?;
-    let workshop = Workshop::open(&run, device::parse(&args.device)?, Progress::new())?;
+    let workshop = Workshop::open(&run, Devices::parse(&args.device)?, Progress::new())?;
     stages::train(&mut run, &workshop)?;
     println!("next: releq search --run {}", args.out.display());
     Ok(())

@@ -15,6 +15,14 @@ pub struct PixelGrid {
     pub zero_point: u8,
 }
 
+impl PixelGrid {
+    /// The number that a pixel stands for.
+    #[must_use]
+    pub fn value(self, pixel: u8) -> f32 {
+        self.scale * (f32::from(pixel) - f32::from(self.zero_point))
+    }
+}
+
 /// Labelled images: 8-bit pixels by image, channel, row and column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Images {

@@ -8,12 +8,15 @@ mod cifar10;
 mod dataset;
 mod fetch;
 mod mnist;
+mod resident;
+mod source;
 
 use std::path::{Path, PathBuf};
 
 pub use batches::{Augmentation, Batch, Batches};
 pub use dataset::{Dataset, Images, PixelGrid};
 pub use fetch::{FetchError, fetch};
+pub use source::ImageSource;
 
 /// The names that [`load`] knows.
 pub const NAMES: [&str; 2] = ["mnist", "cifar10"];

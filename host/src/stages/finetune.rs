@@ -1,6 +1,5 @@
 //! The long fine-tune of the search's choice.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -9,7 +8,7 @@ use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
 use crate::run::RunFolder;
 use crate::search::Assignment;
-use crate::train::{Model, Quantization, TrainingData, checkpoint, evaluate, fit, layer_facts};
+use crate::train::{Model, Quantization, checkpoint, evaluate, fit, layer_facts};
 
 #[derive(Serialize)]
 struct FineTuned<'a> {
@@ -25,7 +24,8 @@ struct FineTuned<'a> {
 /// [`StageError`].
 pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignment>) -> Result<(), StageError> {
     let path = run.file(files::FINETUNED);
-    let Workshop { data, graph, device, progress } = workshop;
+    let Workshop { graph, devices, progress, .. } = workshop;
+    let device = devices.first();
     if path.exists() && bits.is_none() {
         progress.say(format_args!("{:>12} done before", "finetune"));
         return Ok(());
@@ -50,11 +50,11 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
         }
     };
     let started = Instant::now();
-    let float_accuracy = evaluate(&float, None, &data.validation, data.grid)?.share();
+    let float_accuracy = evaluate(&float, None, &workshop.validation)?.share();
     let mut best: Option<(f64, Assignment, Model, Quantization)> = None;
     for candidate in candidates {
         let (model, quantization) = long(run, workshop, &float, &candidate)?;
-        let accuracy = evaluate(&model, Some(&quantization), &data.validation, data.grid)?.share();
+        let accuracy = evaluate(&model, Some(&quantization), &workshop.validation)?.share();
         let loss_points = (float_accuracy - accuracy) * 100.0;
         run.log.write("finetune", &FineTuned { bits: &candidate, validation_accuracy: accuracy, loss_points });
         let kept = loss_points <= config.max_loss_points;
@@ -75,7 +75,7 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     let Some((_, bits, model, quantization)) = best else { return Ok(()) };
     checkpoint::save(&path, &model, Some(&quantization))?;
     let test = |model: &Model, quantization: Option<&Quantization>| {
-        evaluate(model, quantization, &data.test, data.grid).map(|accuracy| accuracy.share())
+        evaluate(model, quantization, &workshop.test).map(|accuracy| accuracy.share())
     };
     run.result.accuracy.float = Some(test(&float, None)?);
     run.result.accuracy.fake_quantized = Some(test(&model, Some(&quantization))?);
@@ -103,7 +103,7 @@ fn long(
     let model = float.duplicate()?;
     let each: Vec<_> = bits.0.iter().copied().map(Some).collect();
     let mut quantization = Quantization::of_weights(&model, &each)?;
-    let training = TrainingData { images: Arc::new(data.train.clone()), grid: data.grid };
+    let training = workshop.training.clone();
     let mut task = progress.task("finetune", config.finetune.steps_on(data.train.len()) as u64);
     fit(&model, Some(&mut quantization), &training, &config.finetune, config.seed ^ 0xF17E, &mut |at| {
         task.set(at.step as u64, || format!("{bits}, loss {:.4}", at.loss));

@@ -11,9 +11,8 @@ mod train;
 
 use std::sync::Arc;
 
-use candle_core::Device;
-
-use crate::data::{self, DataError, Dataset};
+use crate::compute::Devices;
+use crate::data::{self, DataError, Dataset, ImageSource};
 use crate::device::DeviceError;
 use crate::network::{Graph, zoo};
 use crate::pack::PackError;
@@ -114,10 +113,16 @@ pub enum StageError {
 pub struct Workshop {
     /// The data set.
     pub data: Dataset,
+    /// Its training part, for training loops.
+    pub training: ImageSource,
+    /// Its validation part.
+    pub validation: ImageSource,
+    /// Its test part, for final figures.
+    pub test: ImageSource,
     /// The network.
     pub graph: Arc<Graph>,
-    /// Where tensors live.
-    pub device: Device,
+    /// Where tensors live. The first one trains and fine-tunes; a search evaluates candidates on all of them.
+    pub devices: Devices,
     /// Where progress is shown.
     pub progress: Progress,
 }
@@ -127,7 +132,7 @@ impl Workshop {
     ///
     /// # Errors
     /// [`StageError`] says what does not fit.
-    pub fn open(run: &RunFolder, device: Device, progress: Progress) -> Result<Self, StageError> {
+    pub fn open(run: &RunFolder, devices: Devices, progress: Progress) -> Result<Self, StageError> {
         let config = run.config();
         let graph = zoo::by_name(&config.network)?;
         let data = match config.embedded_data {
@@ -148,7 +153,9 @@ impl Workshop {
             "{:>12} {} from {}: {train} for training, {validation} for validation, {test} for testing",
             "data", config.dataset, data.source
         ));
-        Ok(Self { data, graph: Arc::new(graph), device, progress })
+        let source = |images: &data::Images| ImageSource::new(images.clone(), data.grid);
+        let (training, validation, test) = (source(&data.train), source(&data.validation), source(&data.test));
+        Ok(Self { data, training, validation, test, graph: Arc::new(graph), devices, progress })
     }
 }
 

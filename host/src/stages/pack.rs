@@ -15,7 +15,8 @@ use crate::train::checkpoint;
 /// [`StageError`].
 pub fn pack(run: &mut RunFolder, workshop: &Workshop, target: CoreClass) -> Result<Vec<u8>, StageError> {
     let started = Instant::now();
-    let Workshop { data, graph, device, progress } = workshop;
+    let Workshop { data, graph, devices, progress, .. } = workshop;
+    let device = devices.first();
     let path = run.require(files::FINETUNED, "finetune")?;
     let (model, quantization) = checkpoint::load(&path, graph, device)?;
     let Some(quantization) = quantization else {

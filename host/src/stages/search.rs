@@ -1,13 +1,12 @@
 //! The search for each layer's bitwidth.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
 use crate::run::{RunError, RunFolder, write_atomically};
 use crate::search::{self, SearchCheckpoint, SearchError, SearchOutcome};
-use crate::train::{FineTuneOracle, TrainingData, checkpoint, layer_facts};
+use crate::train::{FineTuneOracle, checkpoint, layer_facts};
 
 /// Searches, unless the run has searched; goes on with a search that was stopped.
 ///
@@ -15,7 +14,8 @@ use crate::train::{FineTuneOracle, TrainingData, checkpoint, layer_facts};
 /// [`StageError`].
 pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome, StageError> {
     let path = run.file(files::SEARCH);
-    let Workshop { data, graph, device, progress } = workshop;
+    let Workshop { graph, devices, progress, .. } = workshop;
+    let device = devices.first();
     if path.exists() {
         progress.say(format_args!("{:>12} done before", "search"));
         return load(run);
@@ -23,10 +23,10 @@ pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome,
     let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, device)?;
     let config = run.config().clone();
     let layers = layer_facts(&float)?;
-    let training = TrainingData { images: Arc::new(data.train.clone()), grid: data.grid };
+    let (training, validation) = (workshop.training.clone(), workshop.validation.clone());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut oracle =
-        FineTuneOracle::new(&float, training, &data.validation, config.short.clone(), config.seed, threads)
+        FineTuneOracle::new(&float, training, validation, config.short.clone(), config.seed, devices, threads)
             .map_err(StageError::Oracle)?;
     let checkpoint_path = run.file(files::SEARCH_CHECKPOINT);
     let resume = if checkpoint_path.exists() { Some(SearchCheckpoint::load(&checkpoint_path)?) } else { None };

@@ -1,13 +1,11 @@
 //! Float training.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
 use crate::run::RunFolder;
-use crate::train::{Model, TrainingData, checkpoint, evaluate, fit};
+use crate::train::{Model, checkpoint, evaluate, fit};
 
 #[derive(Serialize)]
 struct Trained {
@@ -21,14 +19,15 @@ struct Trained {
 /// [`StageError`].
 pub fn train(run: &mut RunFolder, workshop: &Workshop) -> Result<(), StageError> {
     let path = run.file(files::FLOAT);
-    let Workshop { data, graph, device, progress } = workshop;
+    let Workshop { data, graph, devices, progress, .. } = workshop;
+    let device = devices.first();
     if path.exists() {
         progress.say(format_args!("{:>12} done before", "train"));
         return Ok(());
     }
     let config = run.config().clone();
     let model = Model::new(graph.clone(), config.seed, device)?;
-    let training = TrainingData { images: Arc::new(data.train.clone()), grid: data.grid };
+    let training = workshop.training.clone();
     let mut task = progress.task("train", config.train.steps_on(data.train.len()) as u64);
     fit(&model, None, &training, &config.train, config.seed, &mut |at| {
         task.set(at.step as u64, || format!("loss {:.4}", at.loss));
@@ -37,7 +36,7 @@ pub fn train(run: &mut RunFolder, workshop: &Workshop) -> Result<(), StageError>
         }
         interrupt::check()
     })?;
-    let accuracy = evaluate(&model, None, &data.validation, data.grid)?.share();
+    let accuracy = evaluate(&model, None, &workshop.validation)?.share();
     checkpoint::save(&path, &model, None)?;
     let seconds = task.seconds();
     run.log.write("train", &Trained { validation_accuracy: accuracy, seconds });

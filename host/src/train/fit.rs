@@ -1,15 +1,14 @@
 //! The training loop: float training, short and long fine-tunes, and evaluation.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
 use candle_core::{Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 
 use super::TrainError;
 use super::model::{Model, Pass, Quantization};
 use super::ops::{self, Adam, AdamConfig, ParamGroup};
-use crate::data::{Augmentation, Batches, Images, PixelGrid};
+use crate::compute;
+use crate::data::{Augmentation, Batches, ImageSource};
 
 /// Images of one evaluation batch.
 const EVALUATION_BATCH: usize = 500;
@@ -99,15 +98,6 @@ impl Accuracy {
     }
 }
 
-/// The images that a model trains on.
-#[derive(Clone, Debug)]
-pub struct TrainingData {
-    /// The images.
-    pub images: Arc<Images>,
-    /// How pixels become numbers.
-    pub grid: PixelGrid,
-}
-
 /// Trains `model`, quantised if `quantization` is given, in which case the steps are learned too and the activation grids
 /// are calibrated first if `activations` is set. Everything random follows from `seed`. `progress` may stop it.
 ///
@@ -116,21 +106,20 @@ pub struct TrainingData {
 pub fn fit(
     model: &Model,
     mut quantization: Option<&mut Quantization>,
-    data: &TrainingData,
+    data: &ImageSource,
     config: &FitConfig,
     seed: u64,
     progress: &mut dyn FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(), TrainError> {
     let device = device_of(model);
     if let Some(quantization) = quantization.as_deref_mut() {
-        let batch = data.images.batch(0, CALIBRATION_IMAGES, data.grid, &device)?;
+        let batch = data.batch(0, CALIBRATION_IMAGES, &device)?;
         quantization.calibrate(model, &batch.images)?;
     }
     let quantization = quantization.as_deref();
     let steps = config.steps_on(data.images.len());
     let mut stepper = Stepper::new(model, quantization, config)?;
-    let (images, augmentation) = (data.images.clone(), config.augmentation);
-    let mut batches = Batches::new(images, data.grid, config.batch, augmentation, seed, &device);
+    let mut batches = Batches::new(data, config.batch, config.augmentation, seed, &device)?;
     let mut smoothed: Option<f64> = None;
     for step in 0..steps {
         let batch = batches.take()?;
@@ -198,7 +187,7 @@ impl Stepper {
     ) -> Result<f64, TrainError> {
         let mut value = f64::NAN;
         let compute = || ops::cross_entropy(&model.forward(images, Pass::Train(quantization))?, labels);
-        let (_, gradients) = ops::differentiate(ops::is_own(images.device()), compute, |loss| {
+        let (_, gradients) = ops::differentiate(compute::is_own(images.device()), compute, |loss| {
             value = f64::from(loss.to_scalar::<f32>()?);
             Ok(value.is_finite())
         })?;
@@ -216,32 +205,34 @@ impl Stepper {
 pub fn evaluate(
     model: &Model,
     quantization: Option<&Quantization>,
-    images: &Images,
-    grid: PixelGrid,
+    data: &ImageSource,
 ) -> Result<Accuracy, TrainError> {
     let device = device_of(model);
     let mut correct = 0;
-    for first in (0..images.len()).step_by(EVALUATION_BATCH) {
-        let batch = images.batch(first, EVALUATION_BATCH, grid, &device)?;
+    let total = data.images.len();
+    for first in (0..total).step_by(EVALUATION_BATCH) {
+        let batch = data.batch(first, EVALUATION_BATCH, &device)?;
         let logits = model.forward(&batch.images, Pass::Infer(quantization))?;
         let answers: Vec<u32> = logits.argmax(1)?.to_vec1()?;
-        let labels = &images.labels[first..first + answers.len()];
+        let labels = &data.images.labels[first..first + answers.len()];
         correct += answers.iter().zip(labels).filter(|&(&answer, &label)| answer == u32::from(label)).count();
     }
-    Ok(Accuracy { correct, total: images.len() })
+    Ok(Accuracy { correct, total })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use releq_shared::Bitwidth;
 
     use super::*;
     use crate::data::{Location, load_from};
     use crate::network::zoo;
 
-    fn digits() -> (TrainingData, crate::data::Dataset) {
+    fn digits() -> (ImageSource, ImageSource) {
         let data = load_from("mnist", &Location::Embedded, 1).unwrap();
-        (TrainingData { images: Arc::new(data.train.clone()), grid: data.grid }, data)
+        (ImageSource::new(data.train, data.grid), ImageSource::new(data.validation, data.grid))
     }
 
     fn lenet() -> Model {
@@ -258,17 +249,17 @@ mod tests {
 
     #[test]
     fn lenet_learns_digits_float_and_at_one_bit() {
-        let (training, data) = digits();
+        let (training, validation) = digits();
         let model = lenet();
         let config = FitConfig { steps: Some(60), ..FitConfig::default() };
         let mut go_on = |_: FitProgress| ControlFlow::Continue(());
         fit(&model, None, &training, &config, 1, &mut go_on).unwrap();
-        let float = evaluate(&model, None, &data.validation, data.grid).unwrap().share();
+        let float = evaluate(&model, None, &validation).unwrap().share();
         assert!(float > 0.85, "{float}");
         let mut quantization = Quantization::of_weights(&model, &[Some(Bitwidth::MIN); 4]).unwrap();
         let config = FitConfig { steps: Some(40), lr: 1e-3, ..FitConfig::default() };
         fit(&model, Some(&mut quantization), &training, &config, 2, &mut go_on).unwrap();
-        let one_bit = evaluate(&model, Some(&quantization), &data.validation, data.grid).unwrap().share();
+        let one_bit = evaluate(&model, Some(&quantization), &validation).unwrap().share();
         assert!(one_bit > 0.8, "{one_bit} at one bit, {float} float");
     }
 

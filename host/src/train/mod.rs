@@ -7,7 +7,7 @@ mod model;
 pub mod ops;
 mod oracle;
 
-pub use fit::{Accuracy, FitConfig, FitProgress, Stepper, TrainingData, evaluate, fit};
+pub use fit::{Accuracy, FitConfig, FitProgress, Stepper, evaluate, fit};
 pub use model::{Model, Pass, Quantization};
 pub use oracle::{FineTuneOracle, layer_facts};
 

@@ -85,9 +85,21 @@ impl Model {
     /// # Errors
     /// If the device refuses.
     pub fn duplicate(&self) -> Result<Self> {
+        self.copied(|tensor| tensor.copy())
+    }
+
+    /// A copy on a device, which trains on its own.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        self.copied(|tensor| tensor.to_device(device)?.copy())
+    }
+
+    fn copied(&self, copy: impl Fn(Tensor) -> Result<Tensor>) -> Result<Self> {
         let copy = |map: &BTreeMap<String, Var>| -> Result<BTreeMap<String, Var>> {
             map.iter()
-                .map(|(name, var)| Ok((name.clone(), Var::from_tensor(&var.as_tensor().detach().copy()?)?)))
+                .map(|(name, var)| Ok((name.clone(), Var::from_tensor(&copy(var.as_tensor().detach())?)?)))
                 .collect()
         };
         Ok(Self {

@@ -1,59 +1,101 @@
 //! The oracle that answers a search by training: a short fine-tune from the float checkpoint, then validation.
 //!
-//! Candidates are fine-tuned side by side, each on a pool of threads of its own. A candidate's randomness follows from
-//! the run's seed and its own bits, and the operations give the same bits on any number of threads, so the answers do
-//! not depend on how many are asked for at once.
+//! Candidates are fine-tuned side by side: on the CPU each on a pool of threads of its own, on GPUs one on each. A
+//! candidate's randomness follows from the run's seed and its own bits, and the operations give the same bits on any number
+//! of threads, so the answers do not depend on how many are asked for at once.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::model::{Model, Quantization};
-use super::{FitConfig, TrainError, TrainingData, evaluate, fit};
-use crate::data::{Images, PixelGrid};
+use super::{FitConfig, TrainError, evaluate, fit};
+use crate::compute::{self, Devices};
+use crate::data::ImageSource;
 use crate::search::{AccuracyOracle, Assignment, Evaluation, LayerFacts, OracleError};
 
 /// What the search asks.
 #[derive(Debug)]
-pub struct FineTuneOracle<'a> {
-    float: &'a Model,
-    training: TrainingData,
-    validation: &'a Images,
+pub struct FineTuneOracle {
+    /// The float network on each device.
+    sites: Vec<Model>,
+    training: ImageSource,
+    validation: ImageSource,
     config: FitConfig,
     seed: u64,
     float_accuracy: f64,
-    pools: Vec<ThreadPool>,
+    threads: usize,
+    /// Pools of so many threads, started when they are first needed.
+    pools: Mutex<BTreeMap<usize, Vec<Arc<ThreadPool>>>>,
 }
 
-/// Workers for so many candidates on so many threads: as many as both allow, since one thread each wastes least.
-fn workers(candidates: usize, threads: usize) -> usize {
-    candidates.min(threads).max(1)
+/// One who fine-tunes a candidate after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Worker {
+    /// Its device.
+    site: usize,
+    /// Its threads.
+    threads: usize,
 }
 
-impl<'a> FineTuneOracle<'a> {
-    /// An oracle for a float network. `threads` are shared by candidates that are fine-tuned side by side.
+/// Candidates that are worked on at the same time, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Round {
+    candidates: Range<usize>,
+    workers: Vec<Worker>,
+}
+
+/// Who works on what. On one device with threads to share, each worker gets one thread as long as there is a candidate
+/// for each, since a step on one thread wastes nothing; the candidates left over share the threads evenly. Several
+/// devices get one worker each.
+fn rounds(candidates: usize, sites: usize, threads: usize) -> Vec<Round> {
+    let threads = threads.max(1);
+    if sites > 1 {
+        let workers =
+            (0..sites.min(candidates)).map(|site| Worker { site, threads: (threads / sites).max(1) }).collect();
+        return vec![Round { candidates: 0..candidates, workers }];
+    }
+    let whole = candidates - candidates % threads;
+    let mut rounds = Vec::new();
+    if whole > 0 {
+        rounds.push(Round { candidates: 0..whole, workers: vec![Worker { site: 0, threads: 1 }; threads] });
+    }
+    let left = candidates - whole;
+    if left > 0 {
+        let share = |worker| Worker { site: 0, threads: threads / left + usize::from(worker < threads % left) };
+        rounds.push(Round { candidates: whole..candidates, workers: (0..left).map(share).collect() });
+    }
+    rounds
+}
+
+impl FineTuneOracle {
+    /// An oracle for a float network, with one worker on each device or, if there is only the CPU, as many as use
+    /// `threads` best.
     ///
     /// # Errors
-    /// If the float network cannot be evaluated, or threads cannot be started.
+    /// If the float network cannot be evaluated, or does not fit a device.
     pub fn new(
-        float: &'a Model,
-        training: TrainingData,
-        validation: &'a Images,
+        float: &Model,
+        training: ImageSource,
+        validation: ImageSource,
         config: FitConfig,
         seed: u64,
+        devices: &Devices,
         threads: usize,
     ) -> Result<Self, OracleError> {
-        let float_accuracy = evaluate(float, None, validation, training.grid)?.share();
-        let pool = |_| ThreadPoolBuilder::new().num_threads(1).build();
-        let pools = (0..threads.max(1)).map(pool).collect::<Result<_, _>>()?;
-        Ok(Self { float, training, validation, config, seed, float_accuracy, pools })
+        let float_accuracy = evaluate(float, None, &validation)?.share();
+        let sites = devices.iter().map(|device| float.to_device(device)).collect::<Result<_, _>>()?;
+        Ok(Self { sites, training, validation, config, seed, float_accuracy, threads, pools: Mutex::default() })
     }
 
-    fn evaluate_one(&self, assignment: &Assignment) -> Result<Evaluation, TrainError> {
+    fn evaluate_one(&self, float: &Model, assignment: &Assignment) -> Result<Evaluation, TrainError> {
         let started = Instant::now();
-        let model = self.float.duplicate()?;
+        let model = float.duplicate()?;
         let bits: Vec<_> = assignment.0.iter().copied().map(Some).collect();
         let mut quantization = Quantization::of_weights(&model, &bits)?;
         let mut hasher = std::hash::DefaultHasher::new();
@@ -64,49 +106,64 @@ impl<'a> FineTuneOracle<'a> {
         let seconds = || started.elapsed().as_secs_f64();
         match tuned {
             Ok(()) => {
-                let grid: PixelGrid = self.training.grid;
-                let accuracy = evaluate(&model, Some(&quantization), self.validation, grid)?.share();
+                let accuracy = evaluate(&model, Some(&quantization), &self.validation)?.share();
                 Ok(Evaluation { accuracy, diverged: false, seconds: seconds() })
             }
             Err(TrainError::Diverged { .. }) => Ok(Evaluation { accuracy: 0.0, diverged: true, seconds: seconds() }),
             Err(error) => Err(error),
         }
     }
-}
 
-impl AccuracyOracle for FineTuneOracle<'_> {
-    fn evaluate(&mut self, assignments: &[Assignment]) -> Result<Vec<Evaluation>, OracleError> {
-        if let [only] = assignments {
-            // Alone it may have all threads.
-            return Ok(vec![self.evaluate_one(only)?]);
-        }
-        let workers = workers(assignments.len(), self.pools.len());
-        let mut answers: Vec<Option<Result<Evaluation, TrainError>>> = Vec::new();
-        answers.resize_with(assignments.len(), || None);
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let slots = std::sync::Mutex::new(&mut answers);
-        let this = &*self;
+    /// A pool for each worker.
+    fn pools_of(&self, workers: &[Worker]) -> Result<Vec<Arc<ThreadPool>>, OracleError> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut pool_of = |worker: &Worker| {
+            let (of_size, place) = (pools.entry(worker.threads).or_default(), taken.entry(worker.threads).or_default());
+            if *place == of_size.len() {
+                of_size.push(Arc::new(ThreadPoolBuilder::new().num_threads(worker.threads).build()?));
+            }
+            *place += 1;
+            Ok(of_size[*place - 1].clone())
+        };
+        workers.iter().map(&mut pool_of).collect()
+    }
+
+    /// Answers for the candidates of one round, in order.
+    fn work(&self, candidates: &[Assignment], workers: &[Worker]) -> Result<Vec<Evaluation>, OracleError> {
+        let answers: Vec<Mutex<Option<Result<Evaluation, TrainError>>>> =
+            candidates.iter().map(|_| Mutex::new(None)).collect();
+        let (next, stock_only) = (AtomicUsize::new(0), compute::is_stock_only());
+        let pools = self.pools_of(workers)?;
         std::thread::scope(|scope| {
-            for pool in &this.pools[..workers] {
-                scope.spawn(|| {
-                    pool.install(|| {
-                        while let Some(assignment) =
-                            assignments.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                        {
-                            let answer = this.evaluate_one(assignment);
-                            let place = assignments.iter().position(|other| std::ptr::eq(other, assignment));
-                            if let (Ok(mut slots), Some(place)) = (slots.lock(), place) {
-                                slots[place] = Some(answer);
-                            }
-                        }
-                    });
-                });
+            for (worker, pool) in workers.iter().zip(&pools) {
+                let (next, answers) = (&next, &answers);
+                let work = move || {
+                    while let Some(place) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < answers.len())
+                    {
+                        let answer = self.evaluate_one(&self.sites[worker.site], &candidates[place]);
+                        *answers[place].lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+                    }
+                };
+                scope.spawn(move || pool.install(|| if stock_only { compute::stock_only(work) } else { work() }));
             }
         });
         let missing = || TrainError::Candle(candle_core::Error::Msg("a worker ended without an answer".to_owned()));
-        let answers: Result<Vec<_>, TrainError> =
-            answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing()))).collect();
-        Ok(answers?)
+        let answers = answers.into_iter().map(|answer| {
+            let answer = answer.into_inner().unwrap_or_else(PoisonError::into_inner);
+            answer.unwrap_or_else(|| Err(missing()))
+        });
+        Ok(answers.collect::<Result<Vec<_>, TrainError>>()?)
+    }
+}
+
+impl AccuracyOracle for FineTuneOracle {
+    fn evaluate(&mut self, assignments: &[Assignment]) -> Result<Vec<Evaluation>, OracleError> {
+        let mut answers = Vec::with_capacity(assignments.len());
+        for Round { candidates, workers } in rounds(assignments.len(), self.sites.len(), self.threads) {
+            answers.extend(self.work(&assignments[candidates], &workers)?);
+        }
+        Ok(answers)
     }
 
     fn float_accuracy(&self) -> f64 {
@@ -139,8 +196,6 @@ pub fn layer_facts(model: &Model) -> candle_core::Result<Vec<LayerFacts>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use candle_core::Device;
 
     use super::*;
@@ -148,19 +203,53 @@ mod tests {
     use crate::network::zoo;
 
     #[test]
-    fn answers_do_not_depend_on_the_number_of_workers_or_on_the_company() {
+    fn threads_and_candidates_are_split_so_that_none_is_idle() {
+        let threads = |rounds: &[Round]| -> Vec<Vec<usize>> {
+            rounds.iter().map(|round| round.workers.iter().map(|worker| worker.threads).collect()).collect()
+        };
+        assert_eq!(threads(&rounds(4, 1, 2)), [vec![1, 1]], "two workers take two candidates each");
+        assert_eq!(threads(&rounds(3, 1, 2)), [vec![1, 1], vec![2]], "the last one has both threads");
+        assert_eq!(threads(&rounds(1, 1, 2)), [vec![2]]);
+        assert_eq!(threads(&rounds(4, 1, 16)), [vec![4, 4, 4, 4]]);
+        assert_eq!(threads(&rounds(3, 1, 8)), [vec![3, 3, 2]]);
+        let on_gpus = rounds(5, 2, 8);
+        assert_eq!(on_gpus.len(), 1);
+        assert_eq!(on_gpus[0].workers.iter().map(|worker| worker.site).collect::<Vec<_>>(), [0, 1]);
+        for (candidates, sites, threads) in [(7, 1, 3), (1, 3, 1), (9, 2, 4), (5, 1, 1)] {
+            let covered: Vec<usize> =
+                rounds(candidates, sites, threads).into_iter().flat_map(|round| round.candidates).collect();
+            assert_eq!(covered, (0..candidates).collect::<Vec<_>>());
+        }
+    }
+
+    fn accuracies(devices: &str, threads: usize, asked: &[&str]) -> Vec<f64> {
         let data = load_from("mnist", &Location::Embedded, 1).unwrap();
-        let training = TrainingData { images: Arc::new(data.train.first(500)), grid: data.grid };
+        let training = ImageSource::new(data.train.first(500), data.grid);
+        let validation = ImageSource::new(data.validation.first(200), data.grid);
         let model = Model::new(Arc::new(zoo::by_name("lenet").unwrap()), 1, &Device::Cpu).unwrap();
         let config = FitConfig { steps: Some(2), batch: 32, ..FitConfig::default() };
-        let oracle = |threads| {
-            FineTuneOracle::new(&model, training.clone(), &data.validation, config.clone(), 7, threads).unwrap()
-        };
-        let asked: Vec<Assignment> = ["1,2,3,4", "1,1,1,1", "5,4,3,2"].map(|bits| bits.parse().unwrap()).to_vec();
-        let accuracies = |answers: Vec<Evaluation>| answers.iter().map(|a| a.accuracy).collect::<Vec<_>>();
-        let together = accuracies(oracle(2).evaluate(&asked).unwrap());
-        assert_eq!(together, accuracies(oracle(1).evaluate(&asked).unwrap()));
-        let alone = accuracies(oracle(2).evaluate(&asked[1..2]).unwrap());
-        assert_eq!(alone[0], together[1]);
+        let devices = Devices::parse(devices).unwrap();
+        let mut oracle = FineTuneOracle::new(&model, training, validation, config, 7, &devices, threads).unwrap();
+        let asked: Vec<Assignment> = asked.iter().map(|bits| bits.parse().unwrap()).collect();
+        oracle.evaluate(&asked).unwrap().iter().map(|answer| answer.accuracy).collect()
+    }
+
+    #[test]
+    fn answers_do_not_depend_on_the_number_of_workers_or_on_the_company() {
+        let asked = ["1,2,3,4", "1,1,1,1", "5,4,3,2"];
+        let together = accuracies("cpu", 2, &asked);
+        assert_eq!(together, accuracies("cpu", 1, &asked));
+        assert_eq!(together, accuracies("cpu,cpu", 2, &asked), "a worker a device");
+        assert_eq!(accuracies("cpu", 2, &asked[1..2])[0], together[1]);
+    }
+
+    /// What runs on several GPUs, here with candle's operations on the CPU: images that stay on the device included.
+    #[test]
+    fn devices_with_candles_operations_share_a_search() {
+        let asked = ["2,2,2,2", "1,1,1,1", "3,1,1,3"];
+        let (both, one) = compute::stock_only(|| (accuracies("cpu,cpu", 2, &asked), accuracies("cpu", 1, &asked)));
+        assert_eq!(both, one);
+        let own = accuracies("cpu", 2, &asked);
+        assert!(both.iter().zip(own).all(|(stock, own)| (stock - own).abs() < 0.25), "{both:?}");
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use releq_shared::Bitwidth;
 use serde::Serialize;
 
-use crate::bench::train::{self, NETWORKS, NetworkFigures, TrainBenchConfig};
+use crate::bench::train::{self, MemoryFigures, NETWORKS, NetworkFigures, TrainBenchConfig, WorkerFigures};
 use crate::network::zoo;
 use crate::progress::Progress;
 
@@ -45,6 +45,10 @@ struct Report {
     peak_gflops: f64,
     peak_gflops_one_thread: f64,
     networks: Vec<NetworkFigures>,
+    /// Two workers against one; only where there are two threads.
+    workers: Option<WorkerFigures>,
+    /// Over a thousand steps of LeNet, 16 images each.
+    memory: Option<MemoryFigures>,
 }
 
 pub(super) fn run(args: &TrainBenchArgs) -> anyhow::Result<()> {
@@ -53,7 +57,13 @@ pub(super) fn run(args: &TrainBenchArgs) -> anyhow::Result<()> {
     let graphs = names.iter().map(|name| zoo::by_name(name)).collect::<Result<Vec<_>, _>>()?;
     let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let report = pool.install(|| measure(args, graphs, threads))?;
+    // First, before anything else has grown.
+    let memory = pool.install(|| train::memory_over_steps(1000)).map_err(|error| anyhow::anyhow!(error))?;
+    let mut report = pool.install(|| measure(args, graphs, threads))?;
+    report.memory = memory;
+    if threads > 1 {
+        report.workers = Some(train::workers().map_err(|error| anyhow::anyhow!(error))?);
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -87,6 +97,8 @@ fn measure(args: &TrainBenchArgs, graphs: Vec<crate::network::Graph>, threads: u
         peak_gflops: peak / 1e9,
         peak_gflops_one_thread: train::peak_flops(1) / 1e9,
         networks,
+        workers: None,
+        memory: None,
     })
 }
 
@@ -133,6 +145,21 @@ fn print(report: &Report) {
                 layer.share_of_peak * 100.0,
             );
         }
+    }
+    if let Some(workers) = &report.workers {
+        println!();
+        println!(
+            "{} candidates of lenet: one worker {:.2} s, two workers {:.2} s ({:.2}x), one thread each",
+            workers.candidates, workers.one_seconds, workers.two_seconds, workers.speedup
+        );
+    }
+    if let Some(memory) = &report.memory {
+        let [early, late] = [memory.early_bytes, memory.late_bytes].map(|bytes| bytes as f64 / f64::from(1 << 20));
+        println!(
+            "memory of lenet: {early:.1} MiB after {} steps, {late:.1} MiB after {}",
+            memory.steps / 10,
+            memory.steps
+        );
     }
     if let Some(bytes) = report.networks.last().and_then(|figures| figures.peak_memory_bytes) {
         println!();

@@ -10,7 +10,7 @@ use super::{Finish, slices, tape};
 /// # Errors
 /// What candle reports.
 pub fn relu(input: &Tensor) -> Result<Tensor> {
-    if !super::is_own(input.device()) {
+    if !crate::compute::is_own(input.device()) {
         return input.relu();
     }
     tape::apply1(&input.contiguous()?, Activation::Relu)
@@ -23,7 +23,7 @@ pub fn relu(input: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// What candle reports.
 pub fn fake_quantize_activations(input: &Tensor, scale: f32, zero_point: u8) -> Result<Tensor> {
-    if !super::is_own(input.device()) {
+    if !crate::compute::is_own(input.device()) {
         return super::stock::fake_quantize_activations(input, scale, zero_point);
     }
     tape::apply1(&input.contiguous()?, Activation::grid(scale, zero_point))
@@ -40,7 +40,7 @@ pub fn sum_unit(a: &Tensor, b: &Tensor, finish: Finish) -> Result<Tensor> {
         Finish { relu: true, .. } => Activation::Relu,
         Finish { .. } => Activation::Identity,
     };
-    if !super::is_own(a.device()) {
+    if !crate::compute::is_own(a.device()) {
         let sum = (a + b)?;
         return match finish.grid {
             Some((scale, zero_point)) => super::stock::fake_quantize_activations(&sum, scale, zero_point),

@@ -94,7 +94,7 @@ impl Adam {
                 epsilon: epsilon as f32,
                 keep: (1.0 - lr * parameter.group.weight_decay) as f32,
             };
-            if super::is_own(parameter.var.device()) {
+            if crate::compute::is_own(parameter.var.device()) {
                 span("adam", Direction::Forward, plain, || update.on_cpu(parameter, grad))?;
             } else {
                 update.on_backend(parameter, grad)?;

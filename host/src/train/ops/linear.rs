@@ -15,7 +15,7 @@ const STRIPS: usize = 4;
 /// # Errors
 /// If the shapes do not fit.
 pub fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    if !super::is_own(input.device()) {
+    if !crate::compute::is_own(input.device()) {
         return super::stock::linear(input, weight, bias);
     }
     let bias = match bias {

@@ -9,7 +9,7 @@ use super::{slices, tape};
 /// # Errors
 /// If there is not one label below `classes` for each row.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    if !super::is_own(logits.device()) {
+    if !crate::compute::is_own(logits.device()) {
         return candle_nn::loss::cross_entropy(logits, labels);
     }
     let labels: Vec<u32> = labels.to_vec1()?;

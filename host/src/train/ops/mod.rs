@@ -33,29 +33,4 @@ pub use tape::{Gradients, differentiate};
 pub use unit::{Channels, Conv2dConfig, Finish, Window, conv_unit, conv2d};
 pub use weights::{WeightGrid, fake_quantize_weights, weight_codes};
 
-use std::cell::Cell;
-
-use candle_core::Device;
-
-thread_local! {
-    static STOCK_ONLY: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `work` with the backend's operations even on the CPU: the path of a GPU, for tests and as the other side of the
-/// bench. Holds for what this thread begins.
-pub fn stock_only<T>(work: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            STOCK_ONLY.set(self.0);
-        }
-    }
-    let _restore = Restore(STOCK_ONLY.replace(true));
-    work()
-}
-
-/// Whether a device's operations are this module's own.
-#[must_use]
-pub fn is_own(device: &Device) -> bool {
-    device.is_cpu() && !STOCK_ONLY.get()
-}
+pub use crate::compute::stock_only;

@@ -24,7 +24,7 @@ pub fn batch_norm_train(
     beta: &Tensor,
     epsilon: f64,
 ) -> Result<(Tensor, BatchStatistics)> {
-    if !super::is_own(input.device()) {
+    if !crate::compute::is_own(input.device()) {
         return super::stock::batch_norm_train(input, gamma, beta, epsilon);
     }
     let input = input.contiguous()?;

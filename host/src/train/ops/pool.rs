@@ -11,7 +11,7 @@ use super::{slices, tape};
 /// # Errors
 /// If the window does not fit.
 pub fn max_pool2d(input: &Tensor, size: (usize, usize), stride: (usize, usize)) -> Result<Tensor> {
-    if !super::is_own(input.device()) {
+    if !crate::compute::is_own(input.device()) {
         return super::stock::max_pool2d(input, size, stride);
     }
     tape::apply1(&input.contiguous()?, MaxPool { size, stride })
@@ -22,7 +22,7 @@ pub fn max_pool2d(input: &Tensor, size: (usize, usize), stride: (usize, usize)) 
 /// # Errors
 /// If the window does not fit.
 pub fn avg_pool2d(input: &Tensor, size: (usize, usize), stride: (usize, usize)) -> Result<Tensor> {
-    if !super::is_own(input.device()) {
+    if !crate::compute::is_own(input.device()) {
         return input.avg_pool2d_with_stride(size, stride);
     }
     tape::apply1(&input.contiguous()?, AvgPool(MaxPool { size, stride }))
@@ -34,7 +34,7 @@ pub fn avg_pool2d(input: &Tensor, size: (usize, usize), stride: (usize, usize)) 
 /// If the input has not four dimensions.
 pub fn global_avg_pool(input: &Tensor) -> Result<Tensor> {
     let (n, channels, height, width) = input.dims4()?;
-    if !super::is_own(input.device()) {
+    if !crate::compute::is_own(input.device()) {
         return input.flatten_from(2)?.mean(2);
     }
     let window = (height, width);

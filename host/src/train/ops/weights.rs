@@ -34,7 +34,7 @@ impl WeightGrid {
 /// # Errors
 /// If there is not one step a channel.
 pub fn fake_quantize_weights(weight: &Tensor, step: &Tensor, grid: WeightGrid) -> Result<Tensor> {
-    if !super::is_own(weight.device()) {
+    if !crate::compute::is_own(weight.device()) {
         return super::stock::fake_quantize_weights(weight, step, grid);
     }
     tape::apply2(&weight.contiguous()?, &step.contiguous()?, FakeQuantize { grid })

@@ -233,7 +233,7 @@ impl Kernel {
                     } else {
                         &*padded
                     };
-                    padding.to_columns(geometry, block, group, columns, pitch, image * places);
+                    padding.lay_columns(geometry, block, group, columns, pitch, image * places);
                 }
                 let grads = &grads[block.row * geometry.ow..];
                 self.multiply_weight_gradient(count, View::rows(grads, stride), columns, pitch, grad_weight);

@@ -160,7 +160,7 @@ impl Finish {
             }
             return;
         };
-        if size != (2, 2) || stride != (2, 2) || plane.height % 2 != 0 || plane.width % 2 != 0 {
+        if size != (2, 2) || stride != (2, 2) || !plane.height.is_multiple_of(2) || !plane.width.is_multiple_of(2) {
             grads.fill(0.0);
         }
         let rows = grad.chunks_exact(plane.out_width).zip(codes.chunks_exact(plane.out_width));

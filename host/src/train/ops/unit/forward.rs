@@ -159,7 +159,7 @@ fn convolve(
                     // The blocks of one image share its padded copy.
                     &*padded
                 };
-                padding.to_columns(geometry, Block { row, rows }, group, columns, stride, image * places);
+                padding.lay_columns(geometry, Block { row, rows }, group, columns, stride, image * places);
             }
             let sums = &mut sums[group * o * width + row * geometry.ow..];
             let columns = View::rows(columns, stride);

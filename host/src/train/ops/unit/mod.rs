@@ -79,7 +79,7 @@ pub fn conv_unit(
     config: Conv2dConfig,
     finish: Finish,
 ) -> Result<(Tensor, Option<BatchStatistics>)> {
-    if !super::is_own(input.device()) {
+    if !crate::compute::is_own(input.device()) {
         return super::stock::conv_unit(input, weight, channels, config, finish);
     }
     let (post, channel) = match channels {

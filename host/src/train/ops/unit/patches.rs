@@ -44,6 +44,14 @@ impl Padded {
                     to[left..][..from.len()].copy_from_slice(from);
                     continue;
                 }
+                if (y + geometry.padding.0) % geometry.stride.0 >= geometry.kh {
+                    // No kernel row ever falls on it.
+                    continue;
+                }
+                if stride == 2 {
+                    deal(from, left, to, self.run);
+                    continue;
+                }
                 for (x, &value) in from.iter().enumerate() {
                     let x = x + left;
                     to[x % stride * self.run + x / stride] = value;
@@ -63,6 +71,10 @@ impl Padded {
                     to.copy_from_slice(&from[left..][..geometry.w]);
                     continue;
                 }
+                if stride == 2 {
+                    collect(from, self.run, left, to);
+                    continue;
+                }
                 for (x, value) in to.iter_mut().enumerate() {
                     let x = x + left;
                     *value = from[x % stride * self.run + x / stride];
@@ -78,7 +90,7 @@ impl Padded {
     }
 
     /// Lays the patches of a block's rows of one image into `columns` from column `at` on, `stride` elements to a row.
-    pub(super) fn to_columns(
+    pub(super) fn lay_columns(
         &self,
         geometry: &Geometry,
         block: Block,
@@ -121,7 +133,7 @@ impl Padded {
         });
     }
 
-    /// The transpose of [`Padded::to_columns`]: adds the patches' gradients to the padded image's.
+    /// The transpose of [`Padded::lay_columns`]: adds the patches' gradients to the padded image's.
     pub(super) fn add_columns(
         &self,
         geometry: &Geometry,
@@ -193,5 +205,45 @@ impl Padded {
                 }
             }
         }
+    }
+}
+
+/// Deals a row, which starts at padded column `left`, to the even columns in the first `run` elements of `to` and the odd
+/// ones behind them.
+fn deal(from: &[f32], left: usize, to: &mut [f32], run: usize) {
+    let (even, odd) = to.split_at_mut(run);
+    let (from, first) = match from {
+        [alone, from @ ..] if left % 2 == 1 => {
+            odd[left / 2] = *alone;
+            (from, left / 2 + 1)
+        }
+        _ => (from, left / 2),
+    };
+    let (pairs, rest) = from.as_chunks::<2>();
+    for (&[a, b], (even, odd)) in pairs.iter().zip(even[first..].iter_mut().zip(&mut odd[first..])) {
+        (*even, *odd) = (a, b);
+    }
+    if let [last] = rest {
+        even[first + pairs.len()] = *last;
+    }
+}
+
+/// The reverse of [`deal`].
+fn collect(from: &[f32], run: usize, left: usize, to: &mut [f32]) {
+    let (even, odd) = from.split_at(run);
+    let (to, first) = match to {
+        [alone, to @ ..] if left % 2 == 1 => {
+            *alone = odd[left / 2];
+            (to, left / 2 + 1)
+        }
+        to => (to, left / 2),
+    };
+    let (pairs, rest) = to.as_chunks_mut::<2>();
+    let count = pairs.len();
+    for (pair, (&even, &odd)) in pairs.iter_mut().zip(even[first..].iter().zip(&odd[first..])) {
+        *pair = [even, odd];
+    }
+    if let [last] = rest {
+        *last = even[first + count];
     }
 }
