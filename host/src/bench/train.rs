@@ -33,8 +33,6 @@ pub struct TrainBenchConfig {
     pub bits: Bitwidth,
     /// How long to measure each network, about.
     pub budget: Duration,
-    /// Threads of the current pool.
-    pub threads: usize,
 }
 
 /// One kind of step.
@@ -347,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_bench_accounts_for_the_whole_step() {
-        let config = TrainBenchConfig { batch: 8, bits: Bitwidth::MIN, budget: Duration::from_millis(10), threads: 1 };
+        let config = TrainBenchConfig { batch: 8, bits: Bitwidth::MIN, budget: Duration::from_millis(10) };
         let figures = network(zoo::by_name("resnet8").unwrap(), config, 1e11, |_| ()).unwrap();
         let shares: f64 = figures.operations.iter().map(|share| share.share).sum();
         assert!((shares - 1.0).abs() < 1e-6, "{figures:?}");

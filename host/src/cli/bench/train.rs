@@ -79,7 +79,6 @@ fn measure(args: &TrainBenchArgs, graphs: Vec<crate::network::Graph>, threads: u
         batch: args.batch.get(),
         bits: Bitwidth::new(args.bits)?,
         budget: Duration::from_secs(args.seconds),
-        threads,
     };
     let mut networks = Vec::new();
     for graph in graphs {

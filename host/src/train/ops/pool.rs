@@ -1,8 +1,12 @@
-//! Max pooling. The backward pass finds each window's maximum again by its value.
+//! Poolings that stand alone; one behind a convolution is part of its unit.
+
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::profile::{Direction, plain, span};
+use super::unit::{Finish, Plane, Window};
 use super::{slices, tape};
 
 /// Largest value of each window of `input` `[N, C, H, W]`, without padding, rounding down. Of several equal values the
@@ -14,7 +18,8 @@ pub fn max_pool2d(input: &Tensor, size: (usize, usize), stride: (usize, usize)) 
     if !crate::compute::is_own(input.device()) {
         return super::stock::max_pool2d(input, size, stride);
     }
-    tape::apply1(&input.contiguous()?, MaxPool { size, stride })
+    let pool = MaxPool { window: Window { size, stride }, codes: Mutex::default() };
+    tape::apply1(&input.contiguous()?, pool)
 }
 
 /// Mean of each window of `input` `[N, C, H, W]`, without padding, rounding down.
@@ -25,7 +30,7 @@ pub fn avg_pool2d(input: &Tensor, size: (usize, usize), stride: (usize, usize)) 
     if !crate::compute::is_own(input.device()) {
         return input.avg_pool2d_with_stride(size, stride);
     }
-    tape::apply1(&input.contiguous()?, AvgPool(MaxPool { size, stride }))
+    tape::apply1(&input.contiguous()?, AvgPool(Window { size, stride }))
 }
 
 /// Mean over rows and columns: `[N, C, H, W]` to `[N, C]`.
@@ -38,7 +43,7 @@ pub fn global_avg_pool(input: &Tensor) -> Result<Tensor> {
         return input.flatten_from(2)?.mean(2);
     }
     let window = (height, width);
-    let mean = tape::apply1(&input.contiguous()?, AvgPool(MaxPool { size: window, stride: window }))?;
+    let mean = tape::apply1(&input.contiguous()?, AvgPool(Window { size: window, stride: window }))?;
     tape::reshape(&mean, &[n, channels])
 }
 
@@ -52,7 +57,7 @@ pub fn flatten(input: &Tensor) -> Result<Tensor> {
 }
 
 /// Means over the windows of a pooling.
-struct AvgPool(MaxPool);
+struct AvgPool(Window);
 
 impl CustomOp1 for AvgPool {
     fn name(&self) -> &'static str {
@@ -60,7 +65,7 @@ impl CustomOp1 for AvgPool {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let [n, c, h, w, oh, ow] = self.0.output(layout.shape())?;
+        let [n, c, h, w, oh, ow] = output(self.0, layout.shape())?;
         let (size, stride) = (self.0.size, self.0.stride);
         let input = slices::of_storage(storage, layout)?;
         let mut output = vec![0.0; n * c * oh * ow];
@@ -78,7 +83,7 @@ impl CustomOp1 for AvgPool {
     }
 
     fn bwd(&self, input: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let [_, c, h, w, oh, ow] = self.0.output(input.shape())?;
+        let [_, c, h, w, oh, ow] = output(self.0, input.shape())?;
         let (size, stride) = (self.0.size, self.0.stride);
         let share = 1.0 / (size.0 * size.1) as f32;
         let mut grad_input = vec![0.0; input.elem_count()];
@@ -99,19 +104,29 @@ impl CustomOp1 for AvgPool {
     }
 }
 
+/// The largest of each window; keeps which place that was.
 struct MaxPool {
-    size: (usize, usize),
-    stride: (usize, usize),
+    window: Window,
+    codes: Mutex<Vec<u8>>,
+}
+
+/// Images, channels, rows and columns of the input, rows and columns of the output.
+fn output(Window { size, stride }: Window, input: &Shape) -> Result<[usize; 6]> {
+    let (n, c, h, w) = input.dims4()?;
+    if h < size.0 || w < size.1 || size.0.min(size.1).min(stride.0).min(stride.1) == 0 {
+        bail!("a pooling of {size:?} does not fit {input:?}");
+    }
+    Ok([n, c, h, w, (h - size.0) / stride.0 + 1, (w - size.1) / stride.1 + 1])
 }
 
 impl MaxPool {
-    fn output(&self, input: &Shape) -> Result<[usize; 6]> {
-        let (n, c, h, w) = input.dims4()?;
-        if h < self.size.0 || w < self.size.1 || self.size.0.min(self.size.1).min(self.stride.0).min(self.stride.1) == 0
-        {
-            bail!("a pooling of {:?} does not fit {input:?}", self.size);
+    /// The pooling as the end of a unit that does nothing else, and its plane.
+    fn finish(&self, height: usize, width: usize) -> Result<(Finish, Plane)> {
+        let finish = Finish { pool: Some(self.window), ..Finish::default() };
+        match finish.plane(height, width) {
+            Some(plane) => Ok((finish, plane)),
+            None => bail!("a pooling of {:?} does not fit {height} x {width}", self.window),
         }
-        Ok([n, c, h, w, (h - self.size.0) / self.stride.0 + 1, (w - self.size.1) / self.stride.1 + 1])
     }
 }
 
@@ -121,62 +136,35 @@ impl CustomOp1 for MaxPool {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let [n, c, h, w, oh, ow] = self.output(layout.shape())?;
+        let [n, c, h, w, oh, ow] = output(self.window, layout.shape())?;
+        let (finish, plane) = self.finish(h, w)?;
         let input = slices::of_storage(storage, layout)?;
-        let mut output = vec![f32::NEG_INFINITY; n * c * oh * ow];
-        output.par_chunks_mut(c * oh * ow).zip(input.par_chunks(c * h * w)).for_each(|(output, input)| {
-            for (output, plane) in output.chunks_exact_mut(oh * ow).zip(input.chunks_exact(h * w)) {
-                for (oy, output) in output.chunks_exact_mut(ow).enumerate() {
-                    for i in 0..self.size.0 {
-                        let row = &plane[(oy * self.stride.0 + i) * w..][..w];
-                        for j in 0..self.size.1 {
-                            let values = row[j..].iter().step_by(self.stride.1);
-                            for (output, &value) in output.iter_mut().zip(values) {
-                                // Written so that a NaN spreads instead of vanishing.
-                                *output = if *output >= value { *output } else { value };
-                            }
-                        }
-                    }
-                }
-            }
+        let mut result = vec![0.0; n * c * oh * ow];
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        codes.resize(result.len(), 0);
+        span("max pool", Direction::Forward, plain, || {
+            let planes = result.par_chunks_mut(oh * ow).zip(codes.par_chunks_mut(oh * ow));
+            planes.zip(input.par_chunks(h * w)).for_each(|((result, codes), input)| {
+                finish.apply(plane, input, (1.0, 0.0), result, codes);
+            });
         });
-        Ok((CpuStorage::F32(output), Shape::from((n, c, oh, ow))))
+        Ok((CpuStorage::F32(result), Shape::from((n, c, oh, ow))))
     }
 
-    fn bwd(&self, input: &Tensor, output: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let [_, c, h, w, oh, ow] = self.output(input.shape())?;
+    fn bwd(&self, input: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let [_, _, h, w, oh, ow] = output(self.window, input.shape())?;
+        let (finish, plane) = self.finish(h, w)?;
         let mut grad_input = vec![0.0; input.elem_count()];
-        slices::with(input, |values| {
-            slices::with(output, |output| {
-                slices::with(grad, |grad| {
-                    grad_input
-                        .par_chunks_mut(c * h * w)
-                        .zip(values.par_chunks(c * h * w))
-                        .zip(output.par_chunks(c * oh * ow).zip(grad.par_chunks(c * oh * ow)))
-                        .for_each(|((into, values), (output, grad))| {
-                            let planes = into.chunks_exact_mut(h * w).zip(values.chunks_exact(h * w));
-                            let results = output.chunks_exact(oh * ow).zip(grad.chunks_exact(oh * ow));
-                            for ((into, values), (output, grad)) in planes.zip(results) {
-                                self.spread(into, values, output, grad, w, ow);
-                            }
-                        });
-                    Ok(())
-                })
-            })
+        let codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        slices::with(grad, |grad| {
+            span("max pool", Direction::Backward, plain, || {
+                let planes = grad_input.par_chunks_mut(h * w).zip(grad.par_chunks(oh * ow));
+                planes.zip(codes.par_chunks(oh * ow)).for_each(|((into, grad), codes)| {
+                    finish.reverse(plane, grad, codes, into);
+                });
+            });
+            Ok(())
         })?;
         Ok(Some(Tensor::from_vec(grad_input, input.shape(), input.device())?))
-    }
-}
-
-impl MaxPool {
-    /// Gives each window's gradient to its first maximum, in one plane.
-    fn spread(&self, into: &mut [f32], values: &[f32], output: &[f32], grad: &[f32], w: usize, ow: usize) {
-        for (place, (&largest, &grad)) in output.iter().zip(grad).enumerate() {
-            let corner = place / ow * self.stride.0 * w + place % ow * self.stride.1;
-            let window = (0..self.size.0).flat_map(|i| (0..self.size.1).map(move |j| corner + i * w + j));
-            if let Some(first) = window.into_iter().find(|&at| values[at] == largest) {
-                into[first] += grad;
-            }
-        }
     }
 }

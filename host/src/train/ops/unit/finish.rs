@@ -29,7 +29,7 @@ pub struct Finish {
 
 /// Shapes of a plane before and behind the pooling.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plane {
+pub(in crate::train::ops) struct Plane {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) out_height: usize,
@@ -46,7 +46,7 @@ enum Activation {
 
 impl Finish {
     /// The plane behind the pooling, or nothing if the window does not fit.
-    pub(super) fn plane(&self, height: usize, width: usize) -> Option<Plane> {
+    pub(in crate::train::ops) fn plane(&self, height: usize, width: usize) -> Option<Plane> {
         let Some(Window { size, stride }) = self.pool else {
             return Some(Plane { height, width, out_height: height, out_width: width });
         };
@@ -75,7 +75,7 @@ impl Finish {
     }
 
     /// Finishes one plane: `gain * sums + offset`, pooled, activated.
-    pub(super) fn apply(
+    pub(in crate::train::ops) fn apply(
         &self,
         plane: Plane,
         sums: &[f32],
@@ -153,7 +153,7 @@ impl Finish {
 
     /// Gives each output's gradient to the place it came from: `grads` gets the gradients before the pooling and behind
     /// the affine map.
-    pub(super) fn reverse(&self, plane: Plane, grad: &[f32], codes: &[u8], grads: &mut [f32]) {
+    pub(in crate::train::ops) fn reverse(&self, plane: Plane, grad: &[f32], codes: &[u8], grads: &mut [f32]) {
         let Some(Window { size, stride }) = self.pool else {
             for ((into, &grad), &code) in grads.iter_mut().zip(grad).zip(codes) {
                 *into = if code == 0 { grad } else { 0.0 };

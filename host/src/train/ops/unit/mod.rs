@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use finish::Plane;
+pub(super) use finish::Plane;
 pub use finish::{Finish, Window};
 use geometry::Geometry;
 
