@@ -82,6 +82,15 @@ fn packed_networks_compute_what_training_did() {
     }
 }
 
+/// Depthwise convolutions, wide kernels and strides, overlapping poolings, batch norms in all of them.
+#[test]
+fn so_do_the_larger_networks_of_the_zoo() {
+    for (name, bits) in [("mobilenetv1", 4), ("alexnet", 2), ("vgg11", 3), ("svhn10", 2)] {
+        let difference = difference(name, bits, 2);
+        assert!(difference < 0.05, "{name} at {bits} bits: {difference}");
+    }
+}
+
 #[test]
 fn a_network_that_was_never_calibrated_is_refused_by_name() {
     let graph = Arc::new(zoo::by_name("lenet").unwrap());

@@ -1,16 +1,33 @@
 //! Known networks, a file each.
 
+mod alexnet;
 mod blocks;
 mod lenet;
+mod mobilenet;
 mod resnet20;
 mod resnet8;
 mod simplenet;
+mod svhn10;
 mod svhn8;
+mod vgg;
 
 use super::{Graph, GraphError};
 
 /// The names that [`by_name`] knows.
-pub const NAMES: [&str; 5] = ["lenet", "simplenet", "svhn8", "resnet8", "resnet20"];
+pub const NAMES: [&str; 12] = [
+    "lenet",
+    "simplenet",
+    "svhn8",
+    "svhn10",
+    "resnet8",
+    "resnet20",
+    "vgg11",
+    "vgg16",
+    "alexnet",
+    "mobilenetv1",
+    "alexnet-imagenet",
+    "mobilenetv1-imagenet",
+];
 
 /// A network that the zoo does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +54,13 @@ pub fn by_name(name: &str) -> Result<Graph, ZooError> {
         "svhn8" => svhn8::build(),
         "resnet8" => resnet8::build(),
         "resnet20" => resnet20::build(),
+        "svhn10" => svhn10::build(),
+        "vgg11" => vgg::build11(),
+        "vgg16" => vgg::build16(),
+        "alexnet" => alexnet::build(),
+        "mobilenetv1" => mobilenet::build(),
+        "alexnet-imagenet" => alexnet::build_imagenet(),
+        "mobilenetv1-imagenet" => mobilenet::build_imagenet(),
         _ => return Err(ZooError::Unknown { name: name.to_owned() }),
     };
     Ok(built?)
@@ -47,7 +71,8 @@ pub fn by_name(name: &str) -> Result<Graph, ZooError> {
 pub fn usual_dataset(name: &str) -> &'static str {
     match name {
         "lenet" => "mnist",
-        "svhn8" => "svhn",
+        "svhn8" | "svhn10" => "svhn",
+        name if name.ends_with("-imagenet") => "a folder of images",
         _ => "cifar10",
     }
 }
@@ -84,6 +109,17 @@ mod tests {
         assert_eq!((totals("resnet20").2 as f64 / 1e5).round(), 408.0);
         assert_eq!((totals("resnet8").1 as f64 / 1e3).round(), 77.0);
         assert_eq!((totals("resnet8").2 as f64 / 1e5).round(), 125.0);
+    }
+
+    #[test]
+    fn the_standard_networks_have_their_published_sizes() {
+        assert_eq!(totals("vgg11"), (9, 9_222_848, 152_769_536));
+        assert_eq!((totals("vgg16").0, totals("vgg16").1), (14, 14_715_584));
+        assert_eq!(totals("alexnet-imagenet"), (8, 61_090_496, 714_188_480));
+        assert_eq!(totals("mobilenetv1-imagenet"), (28, 4_209_088, 568_740_352));
+        assert_eq!(totals("mobilenetv1").0, 28);
+        assert_eq!(totals("alexnet").0, 6);
+        assert_eq!(totals("svhn10").0, 11);
     }
 
     #[test]

@@ -59,14 +59,38 @@ pub fn conv_unit(
 
 /// As [`super::max_pool2d`].
 ///
-/// Candle's gradient of a maximum is too small by the size of the window, which is put right here.
+/// Candle's gradient of a maximum is too small by the size of the window, which is put right here, and it has none for
+/// windows that overlap: those are made of the larger of two, again and again.
 ///
 /// # Errors
 /// What candle reports.
 pub fn max_pool2d(input: &Tensor, size: (usize, usize), stride: (usize, usize)) -> Result<Tensor> {
-    let pooled = input.max_pool2d_with_stride(size, stride)?;
-    let window = (size.0 * size.1) as f64;
-    (&pooled * window)? - (pooled.detach() * (window - 1.0))?
+    if size == stride {
+        let pooled = input.max_pool2d_with_stride(size, stride)?;
+        let window = (size.0 * size.1) as f64;
+        return (&pooled * window)? - (pooled.detach() * (window - 1.0))?;
+    }
+    let (_, _, h, w) = input.dims4()?;
+    if h < size.0 || w < size.1 || stride.0 == 0 || stride.1 == 0 {
+        bail!("a pooling of {size:?} does not fit {:?}", input.shape());
+    }
+    let every = |offset: usize, len: usize, size: usize, stride: usize| {
+        let places: Vec<u32> = (0..(len - size) / stride + 1).map(|i| (i * stride + offset) as u32).collect();
+        let count = places.len();
+        Tensor::from_vec(places, count, input.device())
+    };
+    let mut largest: Option<Tensor> = None;
+    for i in 0..size.0 {
+        let rows = input.index_select(&every(i, h, size.0, stride.0)?, 2)?;
+        for j in 0..size.1 {
+            let values = rows.index_select(&every(j, w, size.1, stride.1)?, 3)?;
+            largest = Some(match largest {
+                Some(largest) => largest.maximum(&values)?,
+                None => values,
+            });
+        }
+    }
+    largest.ok_or_else(|| candle_core::Error::Msg("a pooling needs a window".to_owned()))
 }
 
 /// As [`super::linear`].
