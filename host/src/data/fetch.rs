@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{cifar10, mnist};
+use super::{cifar10, mnist, svhn};
 use crate::progress::Progress;
 
 /// Why a data set could not be fetched.
@@ -50,6 +50,8 @@ pub enum FetchError {
 }
 
 const MNIST_URL: &str = "https://ossci-datasets.s3.amazonaws.com/mnist";
+const FASHION_URL: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
+const SVHN_URL: &str = "http://ufldl.stanford.edu/housenumbers";
 const CIFAR10_URL: &str = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz";
 const CIFAR10_SHA256: &str = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd";
 
@@ -60,6 +62,7 @@ const CIFAR10_SHA256: &str = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda
 pub fn fetch(name: &str, folder: &Path, progress: Progress) -> Result<(), FetchError> {
     let io = |source| FetchError::Io { path: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(io)?;
+    let as_it_is = |bytes: &[u8]| Ok(bytes.to_vec());
     match name {
         "mnist" => {
             for (file, sha256) in mnist::FILES {
@@ -71,9 +74,28 @@ pub fn fetch(name: &str, folder: &Path, progress: Progress) -> Result<(), FetchE
             }
             Ok(())
         }
+        "fashion-mnist" => {
+            for (file, sha256) in mnist::FASHION_FILES {
+                let place = folder.join(format!("{file}.gz"));
+                if !place.exists() {
+                    let part = download(&format!("{FASHION_URL}/{file}.gz"), &place, sha256, as_it_is, progress)?;
+                    fs::rename(part, &place).map_err(io)?;
+                }
+            }
+            Ok(())
+        }
+        "svhn" => {
+            for (file, sha256) in svhn::FILES {
+                let place = folder.join(file);
+                if !place.exists() {
+                    let part = download(&format!("{SVHN_URL}/{file}"), &place, sha256, as_it_is, progress)?;
+                    fs::rename(part, &place).map_err(io)?;
+                }
+            }
+            Ok(())
+        }
         "cifar10" => {
             let archive = folder.join("cifar-10-binary.tar.gz");
-            let as_it_is = |bytes: &[u8]| Ok(bytes.to_vec());
             let part = download(CIFAR10_URL, &archive, CIFAR10_SHA256, as_it_is, progress)?;
             unpack_cifar10(&part, folder).map_err(io)?;
             fs::remove_file(part).map_err(io)

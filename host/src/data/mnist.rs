@@ -1,4 +1,4 @@
-//! MNIST's idx files, and the small subset that comes with the program.
+//! The idx files of MNIST and Fashion-MNIST, and the small subset that comes with the program.
 
 use std::io::Read;
 use std::path::Path;
@@ -13,6 +13,17 @@ pub(super) const FILES: [(&str, &str); 4] = [
     ("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
     ("t10k-labels-idx1-ubyte", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
 ];
+
+/// The same files of Fashion-MNIST (arXiv 1708.07747), with the SHA-256 of the compressed files.
+pub(super) const FASHION_FILES: [(&str, &str); 4] = [
+    ("train-images-idx3-ubyte", "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+    ("train-labels-idx1-ubyte", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+    ("t10k-images-idx3-ubyte", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+    ("t10k-labels-idx1-ubyte", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+];
+/// Fashion-MNIST's classes, in the order of their labels.
+pub(super) const FASHION_CLASSES: [&str; 10] =
+    ["T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
 
 const EMBEDDED_IMAGES: &[u8] = include_bytes!("../../assets/mnist-5k/images-idx3-ubyte.gz");
 const EMBEDDED_LABELS: &[u8] = include_bytes!("../../assets/mnist-5k/labels-idx1-ubyte.gz");

@@ -10,6 +10,7 @@ mod fetch;
 mod mnist;
 mod resident;
 mod source;
+mod svhn;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ pub use fetch::{FetchError, fetch};
 pub use source::ImageSource;
 
 /// The names that [`load`] knows.
-pub const NAMES: [&str; 2] = ["mnist", "cifar10"];
+pub const NAMES: [&str; 4] = ["mnist", "fashion-mnist", "cifar10", "svhn"];
 
 /// The environment variable that names the folder of data sets.
 pub const DATA_DIR_VARIABLE: &str = "RELEQ_DATA_DIR";
@@ -114,7 +115,11 @@ fn locate_in(name: &str, data_dir: Option<&Path>, cache: Option<&Path>) -> Resul
     if !NAMES.contains(&name) {
         return Err(DataError::Unknown { name: name.to_owned() });
     }
-    let first_file = if name == "mnist" { mnist::FILES[0].0 } else { cifar10::TRAIN_FILES[0] };
+    let first_file = match name {
+        "cifar10" => cifar10::TRAIN_FILES[0],
+        "svhn" => svhn::FILES[0].0,
+        _ => mnist::FILES[0].0,
+    };
     let holds = |folder: &Path| existing_file(folder, first_file).is_ok();
     let mut looked = Vec::new();
     if let Some(root) = data_dir {
@@ -161,6 +166,14 @@ pub fn load_from(name: &str, location: &Location, seed: u64) -> Result<Dataset, 
         ("mnist", Location::DataDir(folder) | Location::Cache(folder)) => {
             (mnist::load(folder, "train")?, mnist::load(folder, "t10k")?, digits(), MNIST_GRID)
         }
+        ("fashion-mnist", Location::DataDir(folder) | Location::Cache(folder)) => {
+            let classes = mnist::FASHION_CLASSES.iter().map(|&class| class.to_owned()).collect();
+            (mnist::load(folder, "train")?, mnist::load(folder, "t10k")?, classes, FASHION_GRID)
+        }
+        ("svhn", Location::DataDir(folder) | Location::Cache(folder)) => {
+            let [train, test] = svhn::FILES.map(|(file, _)| svhn::load(folder, file));
+            (train?, test?, digits(), CIFAR10_GRID)
+        }
         ("cifar10", Location::DataDir(folder) | Location::Cache(folder)) => {
             let classes = cifar10::CLASSES.iter().map(|&class| class.to_owned()).collect();
             let train = cifar10::load(folder, &cifar10::TRAIN_FILES)?;
@@ -180,6 +193,9 @@ const EMBEDDED_TEST_SEED: u64 = 5000;
 
 /// Pixels of digits span 0 to about 3: with most pixels black, their mean is 0.4 and their deviation 0.9.
 const MNIST_GRID: PixelGrid = PixelGrid { scale: 3.0 / 255.0, zero_point: 0 };
+
+/// Clothes are lighter than digits: their mean is 73 and their deviation 90.
+const FASHION_GRID: PixelGrid = PixelGrid { scale: 1.0 / 90.0, zero_point: 73 };
 
 /// Pixels of photographs are centred and brought to a deviation of about 1.
 const CIFAR10_GRID: PixelGrid = PixelGrid { scale: 1.0 / 64.0, zero_point: 120 };
