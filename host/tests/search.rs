@@ -181,3 +181,40 @@ fn the_lstm_state_is_carried_through_an_episode() {
     assert_ne!(with, without, "the state of the first step must change the second");
     assert_ne!(value_carried, value_reset);
 }
+
+#[test]
+fn baselines_keep_to_their_budget_and_find_what_they_can() {
+    let needed = || ImaginaryOracle::per_layer(vec![2, 1, 3, 1], 1.0);
+    let found = |kind, budget| baseline(kind, &config(), &layers(4), &mut needed(), 1, budget).unwrap();
+    let uniform = found(Baseline::Uniform, 100);
+    assert_eq!((uniform.best.bits.to_string().as_str(), uniform.evaluations), ("3,3,3,3", 5));
+    let greedy = found(Baseline::Greedy, 100);
+    assert_eq!(greedy.best.bits.to_string(), "2,1,3,1", "nothing misleads greed here");
+    assert!(found(Baseline::Greedy, 12).evaluations <= 12);
+    let random = found(Baseline::Random, 50);
+    assert_eq!(random.evaluations, 50);
+    assert_eq!(random, found(Baseline::Random, 50), "chance follows from the seed");
+    let everything = found(Baseline::Exhaustive, 1);
+    assert_eq!((everything.best.bits.to_string().as_str(), everything.evaluations), ("2,1,3,1", 625));
+    let five = baseline(Baseline::Exhaustive, &config(), &layers(5), &mut needed(), 1, 1).unwrap_err();
+    assert!(five.to_string().contains("3125 assignments are too many"), "{five}");
+}
+
+#[test]
+fn a_comparison_gives_every_method_what_the_search_had_and_asks_nothing_twice() {
+    let mut imaginary = ImaginaryOracle::per_layer(vec![2, 1, 3, 1], 1.0);
+    let config = SearchConfig { episodes: 40, polish: true, ..config() };
+    let comparison = {
+        let mut oracle = Remembering::new(&mut imaginary);
+        releq::stages::methods(&config, &layers(4), &mut oracle, 1, 2, true, &mut |_, _| ()).unwrap()
+    };
+    assert!(imaginary.asked <= 625, "every assignment at most once: {}", imaginary.asked);
+    let names: Vec<&str> = comparison.methods.iter().map(|method| method.method.as_str()).collect();
+    assert_eq!(names, ["releq", "uniform", "random", "greedy", "exhaustive"]);
+    for method in &comparison.methods[..4] {
+        assert!(method.evaluations.iter().zip(&comparison.budgets).all(|(used, budget)| used <= budget));
+    }
+    let best = &comparison.methods[4];
+    assert_eq!((best.mean_bits.mean, best.mean_bits.deviation), (1.75, 0.0));
+    assert!(comparison.winner().unwrap().reward.mean >= best.reward.mean - 1e-12);
+}

@@ -2,6 +2,7 @@
 
 mod bench;
 mod boards;
+mod compare;
 mod data;
 mod demo;
 mod inspect;
@@ -33,6 +34,7 @@ enum Command {
     Pack(stage::PackArgs),
     Inspect(inspect::InspectArgs),
     Measure(measure::MeasureArgs),
+    Compare(compare::CompareArgs),
     Data(data::DataArgs),
     Networks(networks::NetworksArgs),
     Boards(boards::BoardsArgs),
@@ -52,6 +54,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Pack(args) => stage::pack(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Measure(args) => measure::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Data(args) => data::run(args),
         Command::Networks(args) => networks::run(args),
         Command::Boards(args) => boards::run(args),

@@ -7,10 +7,12 @@
 
 mod agent;
 mod assignment;
+mod baselines;
 mod checkpoint;
 mod config;
 mod cost;
 pub mod imaginary;
+mod judge;
 mod oracle;
 mod ppo;
 mod reward;
@@ -19,6 +21,7 @@ mod state;
 
 pub use agent::{Agent, LstmState};
 pub use assignment::{Assignment, LayerFacts, ParseAssignmentError};
+pub use baselines::{Baseline, BaselineOutcome, EXHAUSTIVE_LIMIT, Remembering, baseline};
 pub use checkpoint::SearchCheckpoint;
 pub use config::{PpoConfig, SearchConfig};
 pub use cost::Cost;

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use releq_shared::Bitwidth;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, LstmState};
+use super::judge::{Judge, best_first};
 use super::ppo::{Ppo, Rollout, UpdateStatistics};
 use super::state::observe;
 use super::{AccuracyOracle, Assignment, Evaluation, LayerFacts, SearchCheckpoint, SearchConfig, SearchError};
@@ -65,13 +65,8 @@ pub struct SearchOutcome {
 }
 
 struct Search<'a> {
-    config: &'a SearchConfig,
-    layers: &'a [LayerFacts],
+    judge: Judge<'a>,
     oracle: &'a mut dyn AccuracyOracle,
-    actions: Vec<Bitwidth>,
-    pins: Vec<Option<Bitwidth>>,
-    /// The lowest cost that actions and pins allow.
-    cheapest: f64,
     memo: BTreeMap<Assignment, Evaluation>,
     agent: Agent,
 }
@@ -93,12 +88,10 @@ pub fn run(
         let problem = "a search needs layers, at least one feature, and batches of at least one episode";
         return Err(SearchError::Config(problem.to_owned()));
     }
-    let (actions, pins) = (config.action_set()?, config.pins(layers)?);
-    let agent = Agent::new(config.features.len(), actions.len(), config.lstm, seed)?;
+    let judge = Judge::new(config, layers, oracle.float_accuracy())?;
+    let agent = Agent::new(config.features.len(), judge.actions.len(), config.lstm, seed)?;
     let mut ppo = Ppo::new(&agent, config.ppo.clone())?;
-    let lowest = Assignment(pins.iter().map(|pin| pin.unwrap_or(actions[0])).collect());
-    let cheapest = config.cost.of(&lowest, layers);
-    let mut search = Search { config, layers, oracle, actions, pins, cheapest, memo: BTreeMap::new(), agent };
+    let mut search = Search { judge, oracle, memo: BTreeMap::new(), agent };
     let mut episodes = 0;
     if let Some(checkpoint) = resume {
         if !checkpoint.is_of(config, seed) {
@@ -158,31 +151,32 @@ impl Search<'_> {
         count: usize,
         mut rng: Option<&mut ChaCha8Rng>,
     ) -> Result<(Vec<Assignment>, Rollout, Vec<Vec<f32>>), SearchError> {
-        let initial = self.config.initial()?;
-        let start = Assignment(self.pins.iter().map(|pin| pin.unwrap_or(initial)).collect());
+        let (judge, config) = (&self.judge, self.judge.config);
+        let initial = config.initial()?;
+        let start = Assignment(judge.pins.iter().map(|pin| pin.unwrap_or(initial)).collect());
         let mut assignments = vec![start; count];
         let mut rollout = Rollout::default();
         let mut mean_probabilities = Vec::new();
         let mut carried = LstmState::zero(count)?;
-        for layer in 0..self.layers.len() {
-            let see = |bits| observe(&self.config.features, self.layers, layer, bits, self.config.cost, 1.0);
+        for layer in 0..judge.layers.len() {
+            let see = |bits| observe(&config.features, judge.layers, layer, bits, config.cost, 1.0);
             let states: Vec<Vec<f32>> = assignments.iter().map(see).collect();
             let draw = rng.as_mut().map(|rng| &mut **rng as &mut dyn rand::Rng);
             let (actions, log_probabilities, values, probabilities, next) = self.agent.act(&states, &carried, draw)?;
             let mut saved = vec![0.0; count];
-            if self.pins[layer].is_none() {
+            if judge.pins[layer].is_none() {
                 for ((assignment, &action), saved) in assignments.iter_mut().zip(&actions).zip(&mut saved) {
-                    let before = self.config.cost.of(assignment, self.layers);
-                    assignment.0[layer] = self.actions[action as usize];
-                    let after = self.config.cost.of(assignment, self.layers);
-                    *saved = ((before - after) / (1.0 - self.cheapest).max(f64::MIN_POSITIVE)) as f32;
+                    let before = config.cost.of(assignment, judge.layers);
+                    assignment.0[layer] = judge.actions[action as usize];
+                    let after = config.cost.of(assignment, judge.layers);
+                    *saved = ((before - after) / (1.0 - judge.cheapest).max(f64::MIN_POSITIVE)) as f32;
                 }
             }
             let mean = |action: usize| probabilities.iter().map(|row| row[action]).sum::<f32>() / count as f32;
-            mean_probabilities.push((0..self.actions.len()).map(mean).collect());
+            mean_probabilities.push((0..judge.actions.len()).map(mean).collect());
             rollout.states.push(states);
             rollout.actions.push(actions);
-            rollout.free.push(self.pins[layer].is_none());
+            rollout.free.push(judge.pins[layer].is_none());
             rollout.log_probabilities.push(log_probabilities);
             rollout.values.push(values);
             rollout.rewards.push(saved);
@@ -195,13 +189,7 @@ impl Search<'_> {
     fn polish(&mut self, from: &Evaluated) -> Result<(), SearchError> {
         let mut best = from.clone();
         loop {
-            let lower = |layer: usize| {
-                let place = self.actions.iter().position(|&action| action == best.bits.0[layer])?;
-                let mut bits = best.bits.clone();
-                bits.0[layer] = *self.actions.get(place.checked_sub(1)?)?;
-                self.pins[layer].is_none().then_some(bits)
-            };
-            let neighbours: Vec<Assignment> = (0..self.layers.len()).filter_map(lower).collect();
+            let neighbours = self.judge.lower_neighbours(&best.bits);
             self.evaluate(&neighbours)?;
             let better = self.describe_all(&neighbours).into_iter().filter(|found| found.accepted == best.accepted);
             let found = better.max_by(|a, b| a.reward.total_cmp(&b.reward)).filter(|found| found.reward > best.reward);
@@ -231,13 +219,8 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// What is known of an assignment; one that was never evaluated counts as having failed.
     fn describe(&self, bits: &Assignment) -> Evaluated {
-        let accuracy = self.memo.get(bits).map_or(0.0, |evaluation| evaluation.accuracy);
-        let float = self.oracle.float_accuracy();
-        let cost = self.config.cost.of(bits, self.layers);
-        let reward = self.config.reward.of(accuracy, float, cost, self.cheapest);
-        Evaluated { bits: bits.clone(), accuracy, cost, reward, accepted: self.config.reward.accepts(accuracy, float) }
+        self.judge.describe(bits, self.memo.get(bits))
     }
 
     fn describe_all(&self, assignments: &[Assignment]) -> Vec<Evaluated> {
@@ -247,10 +230,7 @@ impl Search<'_> {
     /// Everything evaluated: what the bound accepts first, by reward, of equals the most accurate.
     fn ranked(&self) -> Vec<Evaluated> {
         let mut all: Vec<Evaluated> = self.memo.keys().map(|bits| self.describe(bits)).collect();
-        all.sort_by(|a, b| {
-            let by_reward = b.reward.total_cmp(&a.reward).then(b.accuracy.total_cmp(&a.accuracy));
-            b.accepted.cmp(&a.accepted).then(by_reward)
-        });
+        all.sort_by(best_first);
         all
     }
 }

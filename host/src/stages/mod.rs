@@ -3,6 +3,7 @@
 //! A step that is done leaves its file in the folder and is not done again; one that was stopped goes on or starts over.
 //! Every step adds what it has shown to result.json.
 
+mod compare;
 mod finetune;
 mod measure;
 mod pack;
@@ -22,6 +23,7 @@ use crate::search::{OracleError, SearchError};
 use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
 
+pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
 pub use measure::{MeasureOptions, boot, measure, measure_on};
 pub use pack::pack;
@@ -36,6 +38,8 @@ pub mod files {
     pub const SEARCH_CHECKPOINT: &str = "search.checkpoint";
     /// What the search found.
     pub const SEARCH: &str = "search.json";
+    /// The search beside other methods.
+    pub const COMPARISON: &str = "compare.json";
     /// The quantised network.
     pub const FINETUNED: &str = "finetuned.safetensors";
     /// The blob.

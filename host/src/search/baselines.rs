@@ -1,0 +1,177 @@
+//! What a search must be compared with, at the same number of evaluations: the same bits everywhere, chance, and greed; and,
+//! where the space is small, everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::judge::{Judge, best_first};
+use super::{AccuracyOracle, Assignment, Evaluated, Evaluation, LayerFacts, OracleError, SearchConfig, SearchError};
+
+/// A way to choose assignments without an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Baseline {
+    /// Each bitwidth everywhere.
+    Uniform,
+    /// Assignments drawn at random, each bitwidth of each layer equally likely.
+    Random,
+    /// From the highest bitwidth everywhere, step by step the layer whose lowering is worth most, as long as the bound
+    /// allows.
+    Greedy,
+    /// Every assignment, whatever the budget: only where there are at most [`EXHAUSTIVE_LIMIT`].
+    Exhaustive,
+}
+
+/// The largest space that [`Baseline::Exhaustive`] walks through.
+pub const EXHAUSTIVE_LIMIT: usize = 1024;
+
+/// What a baseline found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselineOutcome {
+    /// Its best assignment.
+    pub best: Evaluated,
+    /// Distinct assignments it evaluated.
+    pub evaluations: usize,
+}
+
+/// An oracle that is asked each question once, for whoever asks.
+pub struct Remembering<'a> {
+    oracle: &'a mut dyn AccuracyOracle,
+    memo: BTreeMap<Assignment, Evaluation>,
+}
+
+impl std::fmt::Debug for Remembering<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remembering").field("memo", &self.memo.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Remembering<'a> {
+    /// Remembers what `oracle` answers.
+    pub fn new(oracle: &'a mut dyn AccuracyOracle) -> Self {
+        Self { oracle, memo: BTreeMap::new() }
+    }
+}
+
+impl AccuracyOracle for Remembering<'_> {
+    fn evaluate(&mut self, assignments: &[Assignment]) -> Result<Vec<Evaluation>, OracleError> {
+        let unknown: BTreeSet<&Assignment> = assignments.iter().filter(|a| !self.memo.contains_key(a)).collect();
+        let unknown: Vec<Assignment> = unknown.into_iter().cloned().collect();
+        let answers = if unknown.is_empty() { Vec::new() } else { self.oracle.evaluate(&unknown)? };
+        self.memo.extend(unknown.into_iter().zip(answers));
+        let answer = |assignment| self.memo.get(assignment).copied().ok_or_else(|| "an answer is missing".into());
+        assignments.iter().map(answer).collect()
+    }
+
+    fn float_accuracy(&self) -> f64 {
+        self.oracle.float_accuracy()
+    }
+}
+
+/// Runs a baseline with at most `budget` distinct evaluations. Everything random follows from `seed`.
+///
+/// # Errors
+/// [`SearchError::Config`] for settings without sense and spaces too large to be walked through.
+pub fn baseline(
+    baseline: Baseline,
+    config: &SearchConfig,
+    layers: &[LayerFacts],
+    oracle: &mut dyn AccuracyOracle,
+    seed: u64,
+    budget: usize,
+) -> Result<BaselineOutcome, SearchError> {
+    let judge = Judge::new(config, layers, oracle.float_accuracy())?;
+    let mut walk = Walk { judge, oracle, budget, known: BTreeMap::new() };
+    match baseline {
+        Baseline::Uniform => {
+            let all: Vec<Assignment> = walk.judge.actions.iter().map(|&bits| walk.judge.uniform(bits)).collect();
+            walk.evaluate(&all)?;
+        }
+        Baseline::Random => walk.random(seed)?,
+        Baseline::Greedy => walk.greedy()?,
+        Baseline::Exhaustive => {
+            let all = walk.everything()?;
+            walk.budget = all.len();
+            walk.evaluate(&all)?;
+        }
+    }
+    let mut found: Vec<Evaluated> = walk.known.into_values().collect();
+    found.sort_by(best_first);
+    let evaluations = found.len();
+    let best = found.into_iter().next().ok_or(SearchError::NothingEvaluated)?;
+    Ok(BaselineOutcome { best, evaluations })
+}
+
+struct Walk<'a> {
+    judge: Judge<'a>,
+    oracle: &'a mut dyn AccuracyOracle,
+    budget: usize,
+    known: BTreeMap<Assignment, Evaluated>,
+}
+
+impl Walk<'_> {
+    /// Evaluates what is not known, as far as the budget goes, and returns what is known of these now.
+    fn evaluate(&mut self, assignments: &[Assignment]) -> Result<Vec<Evaluated>, SearchError> {
+        let mut unknown: Vec<Assignment> =
+            assignments.iter().filter(|a| !self.known.contains_key(a)).cloned().collect();
+        unknown.dedup();
+        unknown.truncate(self.budget - self.known.len().min(self.budget));
+        let answers = self.oracle.evaluate(&unknown).map_err(SearchError::Oracle)?;
+        for (bits, answer) in unknown.into_iter().zip(&answers) {
+            let described = self.judge.describe(&bits, Some(answer).filter(|answer| answer.accuracy.is_finite()));
+            self.known.insert(bits, described);
+        }
+        Ok(assignments.iter().filter_map(|bits| self.known.get(bits).cloned()).collect())
+    }
+
+    fn space(&self) -> usize {
+        let free = self.judge.pins.iter().filter(|pin| pin.is_none()).count();
+        u32::try_from(free).ok().and_then(|free| self.judge.actions.len().checked_pow(free)).unwrap_or(usize::MAX)
+    }
+
+    fn random(&mut self, seed: u64) -> Result<(), SearchError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut drawn = BTreeSet::new();
+        while drawn.len() < self.budget.min(self.space()) {
+            let bits = self.judge.pins.iter();
+            let bits = bits
+                .map(|pin| pin.unwrap_or_else(|| self.judge.actions[rng.random_range(0..self.judge.actions.len())]));
+            drawn.insert(Assignment(bits.collect()));
+        }
+        let drawn: Vec<Assignment> = drawn.into_iter().collect();
+        self.evaluate(&drawn).map(drop)
+    }
+
+    fn greedy(&mut self) -> Result<(), SearchError> {
+        let highest = self.judge.actions[self.judge.actions.len() - 1];
+        let mut at = self.judge.uniform(highest);
+        self.evaluate(std::slice::from_ref(&at))?;
+        while self.known.len() < self.budget {
+            let mut neighbours = self.evaluate(&self.judge.lower_neighbours(&at))?;
+            neighbours.retain(|found| found.accepted);
+            neighbours.sort_by(best_first);
+            let Some(next) = neighbours.into_iter().next() else { break };
+            at = next.bits;
+        }
+        Ok(())
+    }
+
+    fn everything(&self) -> Result<Vec<Assignment>, SearchError> {
+        if self.space() > EXHAUSTIVE_LIMIT {
+            let (space, limit) = (self.space(), EXHAUSTIVE_LIMIT);
+            return Err(SearchError::Config(format!(
+                "{space} assignments are too many to try them all (at most {limit})"
+            )));
+        }
+        let mut all = vec![Vec::new()];
+        for pin in &self.judge.pins {
+            let choices = pin.map_or_else(|| self.judge.actions.clone(), |pin| vec![pin]);
+            let longer = |bits: &Vec<_>, choice| [&bits[..], &[choice]].concat();
+            all = all.iter().flat_map(|bits| choices.iter().map(move |&choice| longer(bits, choice))).collect();
+        }
+        Ok(all.into_iter().map(Assignment).collect())
+    }
+}

@@ -1,0 +1,67 @@
+//! What an assignment with its evaluation is worth, and which of two is better.
+
+use std::cmp::Ordering;
+
+use releq_shared::Bitwidth;
+
+use super::{Assignment, Evaluated, Evaluation, LayerFacts, SearchConfig, SearchError};
+
+/// The settings by which assignments of one network are judged.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    pub(super) config: &'a SearchConfig,
+    pub(super) layers: &'a [LayerFacts],
+    /// The bitwidths to choose from, lowest first.
+    pub(super) actions: Vec<Bitwidth>,
+    /// The bits of layers that keep theirs.
+    pub(super) pins: Vec<Option<Bitwidth>>,
+    /// The lowest cost that actions and pins allow.
+    pub(super) cheapest: f64,
+    float_accuracy: f64,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(
+        config: &'a SearchConfig,
+        layers: &'a [LayerFacts],
+        float_accuracy: f64,
+    ) -> Result<Self, SearchError> {
+        if layers.is_empty() {
+            return Err(SearchError::Config("a search needs layers".to_owned()));
+        }
+        let (actions, pins) = (config.action_set()?, config.pins(layers)?);
+        let mut judge = Self { config, layers, actions, pins, cheapest: 0.0, float_accuracy };
+        judge.cheapest = config.cost.of(&judge.uniform(judge.actions[0]), layers);
+        Ok(judge)
+    }
+
+    /// The same bits in every layer that is not pinned.
+    pub(super) fn uniform(&self, bits: Bitwidth) -> Assignment {
+        Assignment(self.pins.iter().map(|pin| pin.unwrap_or(bits)).collect())
+    }
+
+    /// What is known of an assignment; one that was never evaluated counts as having failed.
+    pub(super) fn describe(&self, bits: &Assignment, evaluation: Option<&Evaluation>) -> Evaluated {
+        let (accuracy, float) = (evaluation.map_or(0.0, |evaluation| evaluation.accuracy), self.float_accuracy);
+        let cost = self.config.cost.of(bits, self.layers);
+        let reward = self.config.reward.of(accuracy, float, cost, self.cheapest);
+        Evaluated { bits: bits.clone(), accuracy, cost, reward, accepted: self.config.reward.accepts(accuracy, float) }
+    }
+
+    /// The assignments that have one bitwidth less in one layer.
+    pub(super) fn lower_neighbours(&self, bits: &Assignment) -> Vec<Assignment> {
+        let lower = |layer: usize| {
+            let place = self.actions.iter().position(|&action| action == bits.0[layer])?;
+            let mut lowered = bits.clone();
+            lowered.0[layer] = *self.actions.get(place.checked_sub(1)?)?;
+            self.pins[layer].is_none().then_some(lowered)
+        };
+        (0..self.layers.len()).filter_map(lower).collect()
+    }
+}
+
+/// What the bound accepts first, then by reward, of equals the most accurate.
+pub(super) fn best_first(a: &Evaluated, b: &Evaluated) -> Ordering {
+    let by_reward = b.reward.total_cmp(&a.reward).then(b.accuracy.total_cmp(&a.accuracy));
+    b.accepted.cmp(&a.accepted).then(by_reward)
+}
