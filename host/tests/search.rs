@@ -218,3 +218,36 @@ fn a_comparison_gives_every_method_what_the_search_had_and_asks_nothing_twice() 
     assert_eq!((best.mean_bits.mean, best.mean_bits.deviation), (1.75, 0.0));
     assert!(comparison.winner().unwrap().reward.mean >= best.reward.mean - 1e-12);
 }
+
+#[test]
+fn restricted_actions_and_rewards_at_every_step_find_the_floor_too() {
+    for (space, timing) in [
+        (ActionSpace::Restricted, Timing::Episode),
+        (ActionSpace::Flexible, Timing::Step),
+        (ActionSpace::Restricted, Timing::Step),
+    ] {
+        let config = SearchConfig { space, timing, ..config() };
+        let outcome = search(&config, &mut ImaginaryOracle::linear(0.0, 1.0), 1);
+        assert_eq!(outcome.best.bits.to_string(), "1,1,1,1", "{space:?}, {timing:?}");
+        let pinned = BTreeMap::from([("layer1".to_owned(), 8)]);
+        let config = SearchConfig { pinned, episodes: 8, ..config };
+        let outcome = search(&config, &mut ImaginaryOracle::linear(0.0, 1.0), 1);
+        assert!(outcome.evaluated.iter().all(|found| found.bits.0[1].get() == 8), "{space:?}, {timing:?}");
+    }
+}
+
+#[test]
+fn a_step_of_restricted_actions_moves_by_one_bitwidth() {
+    let config = SearchConfig {
+        space: ActionSpace::Restricted,
+        timing: Timing::Step,
+        actions: vec![2, 4, 8],
+        episodes: 4,
+        ..config()
+    };
+    let outcome = search(&config, &mut ImaginaryOracle::linear(1.0, 0.0), 1);
+    let sums: Vec<u32> =
+        outcome.evaluated.iter().map(|e| e.bits.0.iter().map(|bits| u32::from(bits.get())).sum()).collect();
+    assert!(sums.contains(&32), "an episode starts at the highest: {sums:?}");
+    assert!(outcome.evaluated.iter().all(|found| found.bits.0.iter().all(|bits| [2, 4, 8].contains(&bits.get()))));
+}

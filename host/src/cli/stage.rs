@@ -105,13 +105,10 @@ pub(super) fn train(args: &TrainArgs) -> anyhow::Result<()> {
         }
         // A run that is there goes on with its own settings.
         None if args.out.join("config.toml").exists() => RunFolder::open(&args.out)?.config().clone(),
-        None => RunConfig::default(),
+        None => RunConfig::of_network(args.network.as_deref().unwrap_or("lenet")),
     };
     if let Some(network) = &args.network {
         config.network.clone_from(network);
-        if args.dataset.is_none() && args.config.is_none() {
-            config.dataset = crate::network::zoo::usual_dataset(network).to_owned();
-        }
     }
     if let Some(dataset) = &args.dataset {
         config.dataset.clone_from(dataset);

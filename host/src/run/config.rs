@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Augmentation;
+use crate::network::zoo;
 use crate::search::{Reward, SearchConfig};
 use crate::train::FitConfig;
 
@@ -51,6 +53,25 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
+    /// The defaults for a network of the zoo. Those for photographs train longer and see each image shifted and, where
+    /// a mirrored one is still of its class, mirrored: there are few images for their variety.
+    #[must_use]
+    pub fn of_network(network: &str) -> Self {
+        let dataset = zoo::usual_dataset(network);
+        let config = Self { network: network.to_owned(), dataset: dataset.to_owned(), ..Self::default() };
+        if dataset == "mnist" {
+            return config;
+        }
+        let augmentation = Augmentation { shift: 4, mirror: dataset != "svhn" };
+        let fit = |fit: FitConfig| FitConfig { augmentation, ..fit };
+        Self {
+            train: FitConfig { epochs: 30.0, ..fit(config.train) },
+            short: FitConfig { steps: Some(100), ..fit(config.short) },
+            finetune: FitConfig { epochs: 15.0, ..fit(config.finetune) },
+            ..config
+        }
+    }
+
     /// The default job made small: seconds instead of minutes, on the embedded digits.
     #[must_use]
     pub fn quick() -> Self {

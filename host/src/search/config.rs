@@ -17,7 +17,11 @@ pub struct SearchConfig {
     pub batch: usize,
     /// The bitwidths to choose from. Paper: {1,2,3,4,5} on small networks.
     pub actions: Vec<u8>,
-    /// Bits of every layer when an episode starts. Paper: 8.
+    /// What one step may do to a layer's bits. Paper: flexible, studied both.
+    pub space: ActionSpace,
+    /// When an episode is evaluated. Paper: at every step on small networks, at the end on deep ones.
+    pub timing: Timing,
+    /// Bits of every layer when an episode with flexible actions starts. Paper: 8.
     pub initial_bits: u8,
     /// Layers that keep given bits, by name. The agent walks past them without a choice, but sees them.
     pub pinned: BTreeMap<String, u8>,
@@ -34,6 +38,30 @@ pub struct SearchConfig {
     pub polish: bool,
     /// The agent's training.
     pub ppo: PpoConfig,
+}
+
+/// What one step may do to a layer's bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActionSpace {
+    /// Give it any bitwidth of the action set.
+    #[default]
+    Flexible,
+    /// Take the next lower one, keep it, or take the next higher one. An episode starts at the highest and walks the layers
+    /// as often as it takes to reach the lowest.
+    Restricted,
+}
+
+/// When an episode is evaluated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Timing {
+    /// At its end. Each choice is paid what it saves of the cost, the last one the rest of the reward.
+    #[default]
+    Episode,
+    /// After every step, which is paid what it changed of the reward: more fine-tunes, and an agent that sees the accuracy
+    /// so far.
+    Step,
 }
 
 /// Settings of the agent's training (PPO, arXiv 1707.06347).
@@ -80,6 +108,8 @@ impl Default for SearchConfig {
             episodes: 160,
             batch: 4,
             actions: vec![1, 2, 3, 4, 5],
+            space: ActionSpace::default(),
+            timing: Timing::default(),
             initial_bits: 8,
             pinned: BTreeMap::new(),
             reward: Reward::default(),

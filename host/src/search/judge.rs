@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use releq_shared::Bitwidth;
 
+use super::config::ActionSpace;
 use super::{Assignment, Evaluated, Evaluation, LayerFacts, SearchConfig, SearchError};
 
 /// The settings by which assignments of one network are judged.
@@ -38,6 +39,41 @@ impl<'a> Judge<'a> {
     /// The same bits in every layer that is not pinned.
     pub(super) fn uniform(&self, bits: Bitwidth) -> Assignment {
         Assignment(self.pins.iter().map(|pin| pin.unwrap_or(bits)).collect())
+    }
+
+    /// What an episode starts from.
+    pub(super) fn start(&self) -> Result<Assignment, SearchError> {
+        let highest = self.actions[self.actions.len() - 1];
+        let initial = match self.config.space {
+            ActionSpace::Flexible => self.config.initial()?,
+            ActionSpace::Restricted => highest,
+        };
+        Ok(self.uniform(initial))
+    }
+
+    /// Actions that the agent chooses from.
+    pub(super) fn choices(&self) -> usize {
+        match self.config.space {
+            ActionSpace::Flexible => self.actions.len(),
+            ActionSpace::Restricted => 3,
+        }
+    }
+
+    /// Steps of an episode: one a layer or, where a step moves by one bitwidth, enough for any way down.
+    pub(super) fn steps(&self) -> usize {
+        match self.config.space {
+            ActionSpace::Flexible => self.layers.len(),
+            ActionSpace::Restricted => self.layers.len() * (self.actions.len() - 1).max(1),
+        }
+    }
+
+    /// The bits that an action makes of a layer's.
+    pub(super) fn choose(&self, bits: Bitwidth, action: usize) -> Bitwidth {
+        if self.config.space == ActionSpace::Flexible {
+            return self.actions[action];
+        }
+        let place = self.actions.iter().position(|&action| action == bits).unwrap_or(self.actions.len() - 1);
+        self.actions[(place + action).saturating_sub(1).min(self.actions.len() - 1)]
     }
 
     /// What is known of an assignment; one that was never evaluated counts as having failed.

@@ -23,7 +23,7 @@ pub use agent::{Agent, LstmState};
 pub use assignment::{Assignment, LayerFacts, ParseAssignmentError};
 pub use baselines::{Baseline, BaselineOutcome, EXHAUSTIVE_LIMIT, Remembering, baseline};
 pub use checkpoint::SearchCheckpoint;
-pub use config::{PpoConfig, SearchConfig};
+pub use config::{ActionSpace, PpoConfig, SearchConfig, Timing};
 pub use cost::Cost;
 pub use oracle::{AccuracyOracle, Evaluation, OracleError};
 pub use ppo::{Rollout, UpdateStatistics};

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, LstmState};
+use super::config::Timing;
 use super::judge::{Judge, best_first};
 use super::ppo::{Ppo, Rollout, UpdateStatistics};
 use super::state::observe;
@@ -41,7 +42,7 @@ pub struct SearchEvent {
     pub batch: Vec<Evaluated>,
     /// The best so far.
     pub best: Evaluated,
-    /// Probability of each bitwidth, by layer, mean over the batch.
+    /// Probability of each action (each bitwidth; or less, keep, more), by step of the walk, mean over the batch.
     pub probabilities: Vec<Vec<f32>>,
     /// What the update did.
     pub update: UpdateStatistics,
@@ -89,7 +90,7 @@ pub fn run(
         return Err(SearchError::Config(problem.to_owned()));
     }
     let judge = Judge::new(config, layers, oracle.float_accuracy())?;
-    let agent = Agent::new(config.features.len(), judge.actions.len(), config.lstm, seed)?;
+    let agent = Agent::new(config.features.len(), judge.choices(), config.lstm, seed)?;
     let mut ppo = Ppo::new(&agent, config.ppo.clone())?;
     let mut search = Search { judge, oracle, memo: BTreeMap::new(), agent };
     let mut episodes = 0;
@@ -110,7 +111,7 @@ pub fn run(
         let batch = search.describe_all(&assignments);
         // What a choice saves is its own reward at once; the last layer gets the rest, so that an episode's sum is the
         // reward of its assignment (potential-based shaping, which leaves the best policy what it was).
-        for (episode, evaluated) in batch.iter().enumerate() {
+        for (episode, evaluated) in batch.iter().enumerate().filter(|_| config.timing == Timing::Episode) {
             let paid: f32 = rollout.rewards.iter().map(|layer| layer[episode]).sum();
             if let Some(last) = rollout.rewards.last_mut() {
                 last[episode] += evaluated.reward as f32 - paid;
@@ -144,39 +145,52 @@ pub fn run(
 
 impl Search<'_> {
     /// Walks the layers for `count` episodes side by side: drawn at random, or by the most probable actions. Rewards are
-    /// what each choice saves of the cost. Also returns the mean probability of each action, by layer.
+    /// what each choice saves of the cost or, where every step is evaluated, what it changes of the reward. Also returns
+    /// the mean probability of each action, by step.
     #[expect(clippy::type_complexity, reason = "what a walk leaves behind")]
     fn walk(
-        &self,
+        &mut self,
         count: usize,
         mut rng: Option<&mut ChaCha8Rng>,
     ) -> Result<(Vec<Assignment>, Rollout, Vec<Vec<f32>>), SearchError> {
-        let (judge, config) = (&self.judge, self.judge.config);
-        let initial = config.initial()?;
-        let start = Assignment(judge.pins.iter().map(|pin| pin.unwrap_or(initial)).collect());
-        let mut assignments = vec![start; count];
+        let config = self.judge.config;
+        let mut assignments = vec![self.judge.start()?; count];
         let mut rollout = Rollout::default();
         let mut mean_probabilities = Vec::new();
         let mut carried = LstmState::zero(count)?;
-        for layer in 0..judge.layers.len() {
-            let see = |bits| observe(&config.features, judge.layers, layer, bits, config.cost, 1.0);
-            let states: Vec<Vec<f32>> = assignments.iter().map(see).collect();
+        // What each assignment so far is worth, and its relative accuracy: known where every step is evaluated.
+        let (mut worth, mut accuracy) = (vec![0.0; count], vec![1.0; count]);
+        if config.timing == Timing::Step {
+            (worth, accuracy) = self.appraise(&assignments)?;
+        }
+        for step in 0..self.judge.steps() {
+            let layer = step % self.judge.layers.len();
+            let see = |(bits, &accuracy): (&Assignment, &f64)| {
+                observe(&config.features, self.judge.layers, layer, bits, config.cost, accuracy)
+            };
+            let states: Vec<Vec<f32>> = assignments.iter().zip(&accuracy).map(see).collect();
             let draw = rng.as_mut().map(|rng| &mut **rng as &mut dyn rand::Rng);
             let (actions, log_probabilities, values, probabilities, next) = self.agent.act(&states, &carried, draw)?;
             let mut saved = vec![0.0; count];
-            if judge.pins[layer].is_none() {
+            if self.judge.pins[layer].is_none() {
+                let judge = &self.judge;
                 for ((assignment, &action), saved) in assignments.iter_mut().zip(&actions).zip(&mut saved) {
                     let before = config.cost.of(assignment, judge.layers);
-                    assignment.0[layer] = judge.actions[action as usize];
+                    assignment.0[layer] = judge.choose(assignment.0[layer], action as usize);
                     let after = config.cost.of(assignment, judge.layers);
                     *saved = ((before - after) / (1.0 - judge.cheapest).max(f64::MIN_POSITIVE)) as f32;
                 }
             }
+            if config.timing == Timing::Step {
+                let now = self.appraise(&assignments)?;
+                saved = now.0.iter().zip(&worth).map(|(now, before)| (now - before) as f32).collect();
+                (worth, accuracy) = now;
+            }
             let mean = |action: usize| probabilities.iter().map(|row| row[action]).sum::<f32>() / count as f32;
-            mean_probabilities.push((0..judge.actions.len()).map(mean).collect());
+            mean_probabilities.push((0..self.judge.choices()).map(mean).collect());
             rollout.states.push(states);
             rollout.actions.push(actions);
-            rollout.free.push(judge.pins[layer].is_none());
+            rollout.free.push(self.judge.pins[layer].is_none());
             rollout.log_probabilities.push(log_probabilities);
             rollout.values.push(values);
             rollout.rewards.push(saved);
@@ -196,6 +210,13 @@ impl Search<'_> {
             let Some(found) = found else { return Ok(()) };
             best = found;
         }
+    }
+
+    /// Evaluates assignments; returns their rewards and relative accuracies.
+    fn appraise(&mut self, assignments: &[Assignment]) -> Result<(Vec<f64>, Vec<f64>), SearchError> {
+        self.evaluate(assignments)?;
+        let float = self.oracle.float_accuracy().max(f64::MIN_POSITIVE);
+        Ok(self.describe_all(assignments).iter().map(|found| (found.reward, found.accuracy / float)).unzip())
     }
 
     /// Evaluates what is not known yet, all at once.
