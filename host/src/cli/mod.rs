@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each parsed once into plain options and then handed to a stage.
 
+mod bench;
 mod boards;
 mod data;
 mod demo;
@@ -33,6 +34,7 @@ enum Command {
     Pack(stage::PackArgs),
     Inspect(inspect::InspectArgs),
     Measure(measure::MeasureArgs),
+    Bench(bench::BenchArgs),
     Data(data::DataArgs),
     Networks(networks::NetworksArgs),
     Boards(boards::BoardsArgs),
@@ -51,6 +53,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Pack(args) => stage::pack(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Measure(args) => measure::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Data(args) => data::run(args),
         Command::Networks(args) => networks::run(args),
         Command::Boards(args) => boards::run(args),

@@ -1,5 +1,6 @@
 //! From a trained network to a blob: fold, calibrate, plan, lay out.
 
+pub mod describe;
 mod emit;
 pub mod integer;
 pub mod layer;

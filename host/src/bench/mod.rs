@@ -1,0 +1,11 @@
+//! Benches: what a model, or a kernel, costs on a board.
+//!
+//! QEMU's boards count instructions, exactly and repeatably; others count cycles. Every figure says which. Nothing here
+//! needs a trained network: costs do not depend on the values of weights, so [`random_network`] makes some up and packs
+//! them as a trained network's would be.
+
+mod model;
+mod random_network;
+
+pub use model::{LayerCost, ModelCost, measure_model};
+pub use random_network::{random_images, random_network};
