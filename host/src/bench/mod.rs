@@ -4,8 +4,10 @@
 //! needs a trained network: costs do not depend on the values of weights, so [`random_network`] makes some up and packs
 //! them as a trained network's would be.
 
+mod kernels;
 mod model;
 mod random_network;
 
+pub use kernels::{KernelCase, KernelCost, cost_table, measure_kernel};
 pub use model::{LayerCost, ModelCost, measure_model};
 pub use random_network::{random_images, random_network};

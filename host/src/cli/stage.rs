@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::device;
+use crate::pack::CoreClass;
 use crate::progress::Progress;
 use crate::run::{RunConfig, RunFolder};
 use crate::search::Assignment;
@@ -92,9 +93,13 @@ pub(super) struct FinetuneArgs {
 pub(super) struct PackArgs {
     #[command(flatten)]
     existing: Existing,
-    /// The board whose kernels the weights are laid out for; others run the blob too, slower
+    /// The board whose kernels the weights are laid out for, as `releq bench kernels` measured them; other boards run
+    /// the blob too, slower
     #[arg(long, default_value = "qemu-mps2-an386")]
     board: String,
+    /// For no board in particular: plain bit streams, the least bytes and fast nowhere
+    #[arg(long, conflicts_with = "board")]
+    portable: bool,
 }
 
 pub(super) fn train(args: &TrainArgs) -> anyhow::Result<()> {
@@ -154,9 +159,12 @@ pub(super) fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn pack(args: &PackArgs) -> anyhow::Result<()> {
-    let board = crate::device::board::by_name(&args.board)?;
+    let target = match args.portable {
+        true => CoreClass::Portable,
+        false => CoreClass::of_target(&crate::device::board::by_name(&args.board)?.target),
+    };
     let (mut run, workshop) = args.existing.open()?;
-    stages::pack(&mut run, &workshop, crate::pack::CoreClass::of_target(&board.target))?;
+    stages::pack(&mut run, &workshop, target)?;
     let model = run.file(stages::files::MODEL);
     println!("next: releq inspect {0}, or releq measure --run {1}", model.display(), args.existing.run.display());
     Ok(())

@@ -1,5 +1,6 @@
 //! `releq bench`: what models and kernels cost on a board.
 
+mod kernels;
 mod model;
 
 use clap::{Args, Subcommand};
@@ -18,10 +19,12 @@ pub(super) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum Bench {
     Model(model::ModelArgs),
+    Kernels(kernels::KernelsArgs),
 }
 
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.bench {
         Bench::Model(args) => model::run(args),
+        Bench::Kernels(args) => kernels::run(args),
     }
 }
