@@ -7,6 +7,7 @@ pub mod integer;
 pub mod layer;
 pub mod layouts;
 mod lower;
+mod placement;
 pub mod plan;
 
 pub use lower::{BlobFacts, pack, pack_by};
