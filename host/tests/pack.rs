@@ -95,7 +95,7 @@ fn layouts_follow_the_measured_costs() {
     quantization.calibrate(&model, &batch.images).unwrap();
     let facts = BlobFacts { dataset: "random", classes: &[], grid, seed: 1, config_hash: 2 };
     let layouts = |target, costs: Option<&CostTable>| {
-        let blob = AlignedCopy::new(&pack_by(&model, &quantization, &facts, target, costs).unwrap());
+        let blob = AlignedCopy::new(&pack_by(&model, &quantization, &facts, CoreClass::into(target), costs).unwrap());
         let blob = Blob::new_checked(&blob).unwrap();
         blob.ops().filter_map(|op| Some(op.weights()?.layout)).collect::<Vec<_>>()
     };

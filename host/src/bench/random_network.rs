@@ -9,7 +9,7 @@ use releq_shared::Bitwidth;
 
 use crate::data::{Images, PixelGrid};
 use crate::network::{Shape, zoo};
-use crate::pack::{self, BlobFacts, CoreClass};
+use crate::pack::{self, BlobFacts, Target};
 use crate::search::Assignment;
 use crate::stages::StageError;
 use crate::train::{Model, Quantization};
@@ -31,7 +31,12 @@ pub fn random_images(shape: Shape, count: usize, seed: u64) -> Images {
 ///
 /// # Errors
 /// [`StageError`]: no such network, bitwidths that do not fit its layers, or what the packer refuses.
-pub fn random_network(network: &str, bits: &Assignment, target: CoreClass, seed: u64) -> Result<Vec<u8>, StageError> {
+pub fn random_network(
+    network: &str,
+    bits: &Assignment,
+    target: impl Into<Target>,
+    seed: u64,
+) -> Result<Vec<u8>, StageError> {
     let graph = Arc::new(zoo::by_name(network)?);
     let layers = graph.weight_layers();
     let bits: Vec<Option<Bitwidth>> = match bits.0.as_slice() {

@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::device;
-use crate::pack::CoreClass;
+use crate::pack::layouts::USUAL_PERCENT_AT_MOST;
+use crate::pack::{CoreClass, Target};
 use crate::progress::Progress;
 use crate::run::{RunConfig, RunFolder};
 use crate::search::Assignment;
@@ -100,6 +101,9 @@ pub(super) struct PackArgs {
     /// For no board in particular: plain bit streams, the least bytes and fast nowhere
     #[arg(long, conflicts_with = "board")]
     portable: bool,
+    /// What all weights may take beyond their bare bits, in percent: more room, faster layouts where rows are short
+    #[arg(long, value_name = "PERCENT", default_value_t = USUAL_PERCENT_AT_MOST)]
+    weight_overhead: u32,
 }
 
 pub(super) fn train(args: &TrainArgs) -> anyhow::Result<()> {
@@ -159,12 +163,12 @@ pub(super) fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn pack(args: &PackArgs) -> anyhow::Result<()> {
-    let target = match args.portable {
+    let class = match args.portable {
         true => CoreClass::Portable,
         false => CoreClass::of_target(&crate::device::board::by_name(&args.board)?.target),
     };
     let (mut run, workshop) = args.existing.open()?;
-    stages::pack(&mut run, &workshop, target)?;
+    stages::pack(&mut run, &workshop, Target { class, percent_at_most: args.weight_overhead })?;
     let model = run.file(stages::files::MODEL);
     println!("next: releq inspect {0}, or releq measure --run {1}", model.display(), args.existing.run.display());
     Ok(())

@@ -1,8 +1,8 @@
-//! Which layout each layer's weights take: the one of the lowest measured cost that the model's size allows.
+//! Which layout each layer's weights take: those of the lowest measured cost that the model's size allows.
 //!
-//! All weight sections together may take [`PERCENT_AT_MOST`] more than their bare bits, so a small layer may be generous
-//! where a large one is frugal. Where they would take more, layers step down to smaller layouts, those first that lose
-//! the least for a byte saved.
+//! All weight sections together may take [`Target::percent_at_most`] more than their bare bits, so a small layer may be
+//! generous where a large one is frugal. Of all combinations within that, the cheapest is found exactly: layer by layer, with
+//! those combinations of the layers so far that no other beats in both bytes and cost.
 
 use releq_firmware::kernels::CoreClass;
 use releq_shared::blob::Op;
@@ -10,8 +10,23 @@ use releq_shared::layout::Layout;
 
 use super::costs::{CostTable, LayerKind};
 
-/// How much more than their bare bits all weight sections may take, in percent.
-pub const PERCENT_AT_MOST: u64 = 7;
+/// What layouts are chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The core.
+    pub class: CoreClass,
+    /// How much more than their bare bits all weight sections may take, in percent.
+    pub percent_at_most: u32,
+}
+
+/// What weight sections may take beyond their bare bits where nothing else is said, in percent.
+pub const USUAL_PERCENT_AT_MOST: u32 = 7;
+
+impl From<CoreClass> for Target {
+    fn from(class: CoreClass) -> Self {
+        Self { class, percent_at_most: USUAL_PERCENT_AT_MOST }
+    }
+}
 
 /// Costs that differ by less are taken for equal, and the smaller layout is taken: a table is of one shape a kind.
 const COSTS_TAKEN_FOR_EQUAL: f64 = 0.03;
@@ -25,33 +40,65 @@ struct Candidate {
     bytes: u64,
 }
 
+/// Layouts of the layers so far.
+#[derive(Clone, Copy, Debug)]
+struct Combination {
+    bytes: u64,
+    cost: f64,
+    /// Its part without the last layer, by its place among those.
+    before: usize,
+    layout: Layout,
+}
+
 /// The layouts of some operations with weights, whose own layouts do not matter: by `costs`, or where these say nothing
 /// by what the class of core prefers.
 #[must_use]
-pub fn choose(ops: &[Op<'_>], class: CoreClass, costs: Option<&CostTable>) -> Vec<Layout> {
-    let candidates: Vec<Vec<Candidate>> = ops.iter().map(|op| candidates(op, class, costs)).collect();
+pub fn choose(ops: &[Op<'_>], target: Target, costs: Option<&CostTable>) -> Vec<Layout> {
+    let candidates: Vec<Vec<Candidate>> = ops.iter().map(|op| candidates(op, target.class, costs)).collect();
     let bits = |op: &Op<'_>| match (op.weights(), op.weight_shape()) {
         (Some(weights), Some((rows, columns))) => u64::from(rows) * columns * u64::from(weights.bits.get()),
         _ => 0,
     };
     let bare_bits: u64 = ops.iter().map(bits).sum();
-    let mut chosen: Vec<usize> = vec![0; ops.len()];
-    let bytes = |chosen: &[usize]| -> u64 { chosen.iter().zip(&candidates).map(|(&at, all)| all[at].bytes).sum() };
-    while bytes(&chosen) * 8 * 100 > bare_bits * (100 + PERCENT_AT_MOST) {
-        let steps = candidates.iter().enumerate().flat_map(|(layer, all)| {
-            let now = all[chosen[layer]];
-            let smaller = all.iter().enumerate().filter(move |(_, other)| other.bytes < now.bytes);
-            smaller.map(move |(at, other)| (layer, at, (other.cost - now.cost) / (now.bytes - other.bytes) as f64))
-        });
-        match steps.min_by(|a, b| a.2.total_cmp(&b.2)) {
-            Some((layer, at, _)) => chosen[layer] = at,
-            None => break,
+    let least = |all: &[Candidate]| all.iter().map(|one| one.bytes).min().unwrap_or(0);
+    let mut least_behind: u64 = candidates.iter().map(|all| least(all)).sum();
+    let room = (bare_bits * u64::from(100 + target.percent_at_most) / 800).max(least_behind);
+    let mut frontiers: Vec<Vec<Combination>> = Vec::with_capacity(ops.len());
+    let nothing = [Combination { bytes: 0, cost: 0.0, before: 0, layout: Layout::Bitstream }];
+    for all in &candidates {
+        least_behind -= least(all);
+        let mut grown = Vec::new();
+        for (before, combination) in frontiers.last().map_or(&nothing[..], Vec::as_slice).iter().enumerate() {
+            for &Candidate { layout, cost, bytes } in all {
+                let (bytes, cost) = (combination.bytes + bytes, combination.cost + cost);
+                if bytes + least_behind <= room {
+                    grown.push(Combination { bytes, cost, before, layout });
+                }
+            }
         }
+        grown.sort_by(|a, b| a.bytes.cmp(&b.bytes).then(a.cost.total_cmp(&b.cost)));
+        // More bytes are worth it for less cost only.
+        let mut cheapest = f64::INFINITY;
+        grown.retain(|combination| {
+            let better = combination.cost < cheapest;
+            cheapest = cheapest.min(combination.cost);
+            better
+        });
+        frontiers.push(grown);
     }
-    chosen.iter().zip(&candidates).map(|(&at, all)| all[at].layout).collect()
+    // The last of a frontier is its cheapest.
+    let mut place = frontiers.last().map_or(0, |frontier| frontier.len().saturating_sub(1));
+    let mut chosen = Vec::with_capacity(ops.len());
+    for frontier in frontiers.iter().rev() {
+        let Combination { before, layout, .. } = frontier[place];
+        chosen.push(layout);
+        place = before;
+    }
+    chosen.reverse();
+    chosen
 }
 
-/// The layouts that a layer could have, the best first. The bitstream is always among them.
+/// The layouts that a layer could have. The bitstream is always among them.
 fn candidates(op: &Op<'_>, class: CoreClass, costs: Option<&CostTable>) -> Vec<Candidate> {
     let (Some(weights), Some((rows, columns)), Some(kind)) = (op.weights(), op.weight_shape(), LayerKind::of(op))
     else {
@@ -61,19 +108,14 @@ fn candidates(op: &Op<'_>, class: CoreClass, costs: Option<&CostTable>) -> Vec<C
     let measured = costs.map_or(&[][..], |costs| costs.layouts(kind, bits));
     let preferred = [(class.preferred_layout(op, bits), 0.0), (Layout::Bitstream, 1.0)];
     let known = if measured.is_empty() { &preferred[..] } else { measured };
+    let cheapest = known.iter().fold(f64::INFINITY, |least, (_, per_mac)| per_mac.min(least));
     let candidate = |(layout, per_mac): &(Layout, f64)| {
         let len = layout.section_len(rows as usize, columns as usize, bits)?;
+        let per_mac = if *per_mac <= cheapest * (1.0 + COSTS_TAKEN_FOR_EQUAL) { cheapest } else { *per_mac };
         let bytes = len.next_multiple_of(4) as u64;
         Some(Candidate { layout: *layout, cost: per_mac * op.macs() as f64, bytes })
     };
-    let mut all: Vec<Candidate> = known.iter().filter_map(candidate).collect();
-    let cheapest = all.iter().fold(f64::INFINITY, |least, one| least.min(one.cost));
-    let equal_to_cheapest = cheapest * (1.0 + COSTS_TAKEN_FOR_EQUAL);
-    all.sort_by(|a, b| {
-        let [a_counts, b_counts] = [a.cost, b.cost].map(|cost| if cost <= equal_to_cheapest { cheapest } else { cost });
-        a_counts.total_cmp(&b_counts).then(a.bytes.cmp(&b.bytes))
-    });
-    all
+    known.iter().filter_map(candidate).collect()
 }
 
 #[cfg(test)]
@@ -110,41 +152,57 @@ mod tests {
     fn the_choice_follows_the_table() {
         let op = [dense(800, 500, 1)];
         let quads = table(1, &[(Layout::Bitstream, 9.0), (Layout::TwinQuads, 0.8), (Layout::Duos, 3.0)]);
-        assert_eq!(choose(&op, CoreClass::ArmV7em, Some(&quads)), [Layout::TwinQuads]);
+        assert_eq!(choose(&op, CoreClass::ArmV7em.into(), Some(&quads)), [Layout::TwinQuads]);
         let duos = table(1, &[(Layout::Bitstream, 9.0), (Layout::TwinQuads, 0.8), (Layout::Duos, 0.3)]);
-        assert_eq!(choose(&op, CoreClass::ArmV7em, Some(&duos)), [Layout::Duos]);
+        assert_eq!(choose(&op, CoreClass::ArmV7em.into(), Some(&duos)), [Layout::Duos]);
         let bitstream = table(1, &[(Layout::Bitstream, 0.1), (Layout::TwinQuads, 0.8), (Layout::Duos, 0.3)]);
-        assert_eq!(choose(&op, CoreClass::ArmV7em, Some(&bitstream)), [Layout::Bitstream]);
+        assert_eq!(choose(&op, CoreClass::ArmV7em.into(), Some(&bitstream)), [Layout::Bitstream]);
     }
 
     #[test]
     fn a_hairs_breadth_is_no_reason_for_more_bytes() {
         let op = [dense(20, 10, 5)];
         let costs = table(5, &[(Layout::Duos, 0.99), (Layout::Bitstream, 1.0)]);
-        assert_eq!(choose(&op, CoreClass::ArmV7m, Some(&costs)), [Layout::Bitstream]);
+        assert_eq!(choose(&op, CoreClass::ArmV7m.into(), Some(&costs)), [Layout::Bitstream]);
     }
 
     #[test]
     fn without_a_table_the_class_decides() {
         let ops = [dense(800, 500, 1)];
-        assert_eq!(choose(&ops, CoreClass::ArmV7em, None), [Layout::TwinQuads]);
-        assert_eq!(choose(&ops, CoreClass::ArmV7em, Some(&table(2, &[(Layout::Duos, 0.1)]))), [Layout::TwinQuads]);
-        assert_eq!(choose(&ops, CoreClass::ArmV7m, None), [Layout::Duos]);
-        assert_eq!(choose(&ops, CoreClass::Portable, None), [Layout::Bitstream]);
+        assert_eq!(choose(&ops, CoreClass::ArmV7em.into(), None), [Layout::TwinQuads]);
+        assert_eq!(
+            choose(&ops, CoreClass::ArmV7em.into(), Some(&table(2, &[(Layout::Duos, 0.1)]))),
+            [Layout::TwinQuads]
+        );
+        assert_eq!(choose(&ops, CoreClass::ArmV7m.into(), None), [Layout::Duos]);
+        assert_eq!(choose(&ops, CoreClass::Portable.into(), None), [Layout::Bitstream]);
     }
 
     #[test]
     fn a_small_layer_may_be_generous_a_large_one_may_not() {
-        // Three codes of 5 bits in a halfword, and rows filled up to fours: 10 rows of 20 take 28% more than their bits.
+        // Three codes of 5 bits in a halfword, and rows filled up to fours: 10 rows of 20 take a third more than their bits.
         let costs = table(5, &[(Layout::Bitstream, 9.0), (Layout::Duos, 1.0)]);
         let (small, large) = (dense(20, 10, 5), dense(800, 500, 5));
-        assert_eq!(choose(&[small], CoreClass::ArmV7m, Some(&costs)), [Layout::Bitstream]);
-        assert_eq!(choose(&[small, large], CoreClass::ArmV7m, Some(&costs)), [Layout::Duos; 2]);
+        assert_eq!(choose(&[small], CoreClass::ArmV7m.into(), Some(&costs)), [Layout::Bitstream]);
+        assert_eq!(choose(&[small, large], CoreClass::ArmV7m.into(), Some(&costs)), [Layout::Duos; 2]);
+        let generous = Target { class: CoreClass::ArmV7m, percent_at_most: 40 };
+        assert_eq!(choose(&[small], generous, Some(&costs)), [Layout::Duos]);
         let section = |op: &Op<'_>, layout: Layout| {
             let (rows, columns) = op.weight_shape().unwrap();
             layout.section_len(rows as usize, columns as usize, op.weights().unwrap().bits).unwrap() as f64
         };
         assert!(section(&small, Layout::Duos) > 1.2 * section(&small, Layout::Bitstream));
         assert!(section(&large, Layout::Duos) < 1.07 * section(&large, Layout::Bitstream));
+    }
+
+    #[test]
+    fn as_little_speed_as_possible_is_given_for_the_bytes() {
+        // Each takes a third more in duos; only one of the two can, and it is the one that computes more.
+        let costs = table(5, &[(Layout::Bitstream, 9.0), (Layout::Duos, 1.0)]);
+        let (less, more) = (dense(20, 10, 5), dense(32, 10, 5));
+        let target = Target { class: CoreClass::ArmV7m, percent_at_most: 25 };
+        assert_eq!(choose(&[less, more], target, Some(&costs)), [Layout::Bitstream, Layout::Duos]);
+        assert_eq!(choose(&[more, less], target, Some(&costs)), [Layout::Duos, Layout::Bitstream]);
+        assert_eq!(choose(&[], target, Some(&costs)), []);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use releq_firmware::kernels::CoreClass;
 use releq_shared::Bitwidth;
 use releq_shared::blob::{
     Activation, BlobWriter, ChannelTable, Channels, Conv2d, Dense, FusedPool, Op as BlobOp, PoolKind, Section, Tensor,
@@ -14,7 +13,7 @@ use releq_shared::requantize::Requantize;
 use super::costs::CostTable;
 use super::emit::{Action, Step, Value, emit};
 use super::layer::{BatchNorm, ChannelAffine, FoldedWeights, channels_last};
-use super::{PackError, layouts};
+use super::{PackError, Target, layouts};
 use crate::data::PixelGrid;
 use crate::network::{Graph, Node, NodeId, Op, Shape, Unit, UnitKind};
 use crate::quantize::{ActivationGrid, QuantizedWeights};
@@ -43,9 +42,10 @@ pub fn pack(
     model: &Model,
     quantization: &Quantization,
     facts: &BlobFacts<'_>,
-    target: CoreClass,
+    target: impl Into<Target>,
 ) -> Result<Vec<u8>, PackError> {
-    pack_by(model, quantization, facts, target, CostTable::recorded(target).as_ref())
+    let target = target.into();
+    pack_by(model, quantization, facts, target, CostTable::recorded(target.class).as_ref())
 }
 
 /// As [`pack`], by a table of costs of one's own.
@@ -56,7 +56,7 @@ pub fn pack_by(
     model: &Model,
     quantization: &Quantization,
     facts: &BlobFacts<'_>,
-    target: CoreClass,
+    target: Target,
     costs: Option<&CostTable>,
 ) -> Result<Vec<u8>, PackError> {
     let mut lowering = Lowering::new(model, quantization, facts);
@@ -230,7 +230,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Chooses the layouts of all layers, since they share what weights may take beyond their bits.
-    fn choose_layouts(&mut self, target: CoreClass, costs: Option<&CostTable>) -> Result<(), PackError> {
+    fn choose_layouts(&mut self, target: Target, costs: Option<&CostTable>) -> Result<(), PackError> {
         let mut ops = Vec::new();
         for unit in self.model.units().iter().filter(|unit| unit.kind == UnitKind::Weights) {
             let node = self.graph.node(unit.head);

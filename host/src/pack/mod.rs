@@ -10,6 +10,7 @@ mod lower;
 mod placement;
 pub mod plan;
 
+pub use layouts::Target;
 pub use lower::{BlobFacts, pack, pack_by};
 pub use releq_firmware::kernels::CoreClass;
 

@@ -7,7 +7,8 @@ use clap::{ArgGroup, Args};
 
 use crate::bench::{ModelCost, measure_model, random_network};
 use crate::device::board;
-use crate::pack::CoreClass;
+use crate::pack::layouts::USUAL_PERCENT_AT_MOST;
+use crate::pack::{CoreClass, Target};
 use crate::progress::Progress;
 use crate::search::Assignment;
 use crate::stages;
@@ -33,6 +34,9 @@ pub(super) struct ModelArgs {
     /// Bits of each layer of --network, as in 2,1,1,3, or one number for all
     #[arg(long, conflicts_with = "model")]
     bits: Option<Assignment>,
+    /// What all weights of --network may take beyond their bare bits, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = USUAL_PERCENT_AT_MOST)]
+    weight_overhead: u32,
     /// The board, one of `releq boards`
     #[arg(long, default_value = "qemu-mps2-an386")]
     board: String,
@@ -55,7 +59,8 @@ pub(super) fn run(args: &ModelArgs) -> anyhow::Result<()> {
     let model = match (&args.model, &args.network, &args.bits) {
         (Some(path), ..) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         (None, Some(network), Some(bits)) => {
-            random_network(network, bits, CoreClass::of_target(&board.target), args.seed)?
+            let class = CoreClass::of_target(&board.target);
+            random_network(network, bits, Target { class, percent_at_most: args.weight_overhead }, args.seed)?
         }
         _ => anyhow::bail!("name a blob with --model, or a network with --network and --bits"),
     };
