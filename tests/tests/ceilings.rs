@@ -24,6 +24,8 @@ use releq::stages;
 use serde::Deserialize;
 
 const COMMAND: &str = "RELEQ_RECORD=1 cargo test --release -p releq-tests --test ceilings";
+/// Instructions by which the reading of the counter may differ from one run to the next.
+const COUNTER_NOISE: u64 = 4;
 /// How far below its ceiling a count may lie, in percent, before the ceiling must come down.
 const SLACK_PERCENT: u64 = 2;
 /// How far above it a count may lie if another compiler made the firmware: the ceiling is another compiler's.
@@ -100,7 +102,7 @@ fn verdict(ceiling: &Ceiling, cost: &ModelCost, same_compiler: bool) -> Option<S
     let change = (found as f64 / instructions as f64 - 1.0) * 100.0;
     if !cost.agrees_with_host {
         Some("the board's logits differ from the host's".to_owned())
-    } else if found > most {
+    } else if found > most + COUNTER_NOISE {
         Some(format!(
             "{found} instructions, the ceiling is {instructions} ({change:+.2}%); if that is the price of something, run \
              {COMMAND} and say so in the commit"
@@ -228,7 +230,7 @@ fn slower_and_much_faster_both_miss_the_ceiling() {
     };
     assert_eq!(verdict(&ceiling, &cost(1_000_000, 4000, 0.01), true), None);
     assert_eq!(verdict(&ceiling, &cost(980_000, 3000, 0.0), true), None);
-    assert!(says(&cost(1_000_001, 4000, 0.01), "the ceiling is 1000000"));
+    assert!(says(&cost(1_000_005, 4000, 0.01), "the ceiling is 1000000"));
     assert!(says(&cost(979_999, 4000, 0.01), "RELEQ_RECORD=1"));
     assert!(says(&cost(1_000_000, 4001, 0.01), "arena"));
     assert!(says(&cost(1_000_000, 4000, 0.02), "2.00% over"));

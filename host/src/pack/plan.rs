@@ -2,7 +2,7 @@
 //!
 //! A tensor lives from the operation that writes it to the last one that reads it. A sum may be written to the very place
 //! of a summand that nothing reads later: both are then one block. All ways to choose such summands are tried where they
-//! are few, and each way's blocks are placed as tightly as [`super::placement`] can. On every network of the zoo the
+//! are few, and each way's blocks are placed as tightly as `placement` can. On every network of the zoo the
 //! outcome is the lower bound, the largest sum of bytes alive at one operation (a test holds it within 5% of that).
 
 use super::placement::{Block, Placement, place};
