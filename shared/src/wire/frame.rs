@@ -334,7 +334,7 @@ mod tests {
         let message = (7u8, 300u32, &[0u8, 1, 0, 255][..], "text");
         let mut out = [0; FRAME_MAX];
         let len = encode_message(77, &message, &mut out).unwrap();
-        assert_eq!(out[..len], framed(77, &postcard::to_vec::<_, 64>(&message).unwrap()));
+        assert_eq!(out[..len], framed(77, postcard::to_slice(&message, &mut [0; 64]).unwrap()));
         let bytes = [1u8; PAYLOAD_MAX];
         assert!(encode_message(0, &&bytes[..PAYLOAD_MAX - 2], &mut out).is_some());
         assert_eq!(encode_message(0, &&bytes[..PAYLOAD_MAX - 1], &mut out), None);
