@@ -2,13 +2,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use clap::Parser;
-use releq::bench::{KernelCase, measure_kernel, measure_model, random_network};
+use releq::bench::{Bench, KernelCase, random_network};
 use releq::cli::Cli;
 use releq::device::board;
-use releq::pack::CoreClass;
 use releq::pack::costs::CostTable;
 use releq::progress::Progress;
-use releq::stages;
 use releq_shared::layout::Layout;
 
 const BOARD: &str = "qemu-mps2-an386";
@@ -38,12 +36,11 @@ fn a_bench_of_nothing_is_refused_with_what_to_name() {
 #[test]
 fn costs_are_measured_by_layer_and_tell_layouts_apart() {
     let board = board::by_name(BOARD).unwrap();
-    let class = CoreClass::of_target(&board.target);
-    let link = stages::boot(&board, Progress::silent(), |line| println!("{line}"));
-    let mut link = link.unwrap_or_else(|error| panic!("{error}"));
+    let class = board.class();
+    let mut bench = Bench::new(board, Progress::silent(), false).unwrap_or_else(|error| panic!("{error}"));
 
     let model = random_network("simplenet", &"1,2,3,4,5".parse().unwrap(), class, 1).unwrap();
-    let cost = measure_model(&mut link, &board, &model, 2, 1).unwrap();
+    let cost = bench.model(&model, 2, 1).unwrap();
     assert!(cost.agrees_with_host);
     let json = serde_json::to_value(&cost).unwrap();
     assert_eq!((json["board"].as_str(), json["core"].as_str()), (Some(BOARD), Some("cortex-m4f")));
@@ -70,7 +67,7 @@ fn costs_are_measured_by_layer_and_tell_layouts_apart() {
         let cost = |layout| recorded.per_mac(case.kind, case.bits, layout).unwrap();
         if 2.0 * cost(case.layout) < cost(Layout::Bitstream) {
             let plain = KernelCase { layout: Layout::Bitstream, ..case };
-            let [fast, plain] = [case, plain].map(|case| measure_kernel(&mut link, &board, case).unwrap());
+            let [fast, plain] = [case, plain].map(|case| bench.kernel(case).unwrap());
             assert!(
                 fast.per_mac < plain.per_mac,
                 "{fast:?} {plain:?}: record the costs anew, `releq bench kernels --save`"

@@ -15,12 +15,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use releq::bench::{ModelCost, measure_model, random_network};
+use releq::bench::{Bench, ModelCost, random_network};
 use releq::device::board;
 use releq::device::toolchain::{Toolchain, ensure_target};
-use releq::pack::CoreClass;
 use releq::progress::Progress;
-use releq::stages;
 use serde::Deserialize;
 
 const COMMAND: &str = "RELEQ_RECORD=1 cargo test --release -p releq-tests --test ceilings";
@@ -79,12 +77,12 @@ fn compiler(board: &str) -> String {
 /// Measures all networks of one board, in one session.
 fn measure(name: &str, ceilings: &[&Ceiling]) -> Vec<ModelCost> {
     let board = board::by_name(name).unwrap_or_else(|error| panic!("{error}"));
-    let link = stages::boot(&board, Progress::silent(), |line| println!("{line}"));
-    let mut link = link.unwrap_or_else(|error| panic!("{name}: {error}"));
-    let class = CoreClass::of_target(&board.target);
+    let class = board.class();
+    let bench = Bench::new(board, Progress::silent(), false);
+    let mut bench = bench.unwrap_or_else(|error| panic!("{name}: {error}"));
     let measured = ceilings.iter().map(|ceiling| {
         let model = random_network(&ceiling.network, &ceiling.bits.parse().unwrap(), class, 1).unwrap();
-        let cost = measure_model(&mut link, &board, &model, 2, 1);
+        let cost = bench.model(&model, 2, 1);
         cost.unwrap_or_else(|error| panic!("{} on {name}: {error}", ceiling.network))
     });
     measured.collect()

@@ -11,9 +11,8 @@ use releq_shared::layout::Layout;
 use releq_shared::requantize::Requantize;
 use serde::Serialize;
 
-use super::measure_model;
-use crate::device::link::Transport;
-use crate::device::{Board, DeviceError, Link};
+use super::ModelCost;
+use crate::device::Board;
 use crate::pack::costs::{CostTable, LayerKind};
 
 /// A layer to be measured.
@@ -42,8 +41,6 @@ pub struct KernelCost {
     pub macs: u64,
     /// The quotient of both.
     pub per_mac: Option<f64>,
-    /// Bytes of its weight section.
-    pub weight_bytes: u64,
 }
 
 impl KernelCase {
@@ -111,6 +108,19 @@ impl KernelCase {
         })
     }
 
+    /// The cost of the case, measured as the first layer of [`KernelCase::blob`].
+    pub(super) fn cost(&self, measured: Option<&ModelCost>) -> KernelCost {
+        let layer = measured.and_then(|measured| measured.layers.first());
+        KernelCost {
+            kind: self.kind,
+            bits: self.bits.get(),
+            layout: self.layout,
+            instructions: layer.map(|layer| layer.instructions),
+            macs: layer.map_or(0, |layer| layer.macs),
+            per_mac: layer.and_then(|layer| layer.per_mac),
+        }
+    }
+
     /// The layer's input and output: large enough that what a layer costs once does not tell, small enough for small
     /// boards.
     fn tensors(&self) -> [Tensor; 2] {
@@ -155,40 +165,6 @@ impl Builder {
         let scale = Requantize::from_scale((128.0 / spread).min(0.2)).ok_or(BlobError::MalformedHeader)?;
         weights.channels = self.writer.channels(Channels { bias: &vec![0; rows], scale: &vec![scale; rows] });
         self.writer.push(&op(weights))
-    }
-}
-
-/// Runs a layer on the board behind `link`.
-///
-/// # Errors
-/// [`DeviceError`]; [`DeviceError::Confused`] if the board computes something else than the host.
-pub fn measure_kernel<T: Transport>(
-    link: &mut Link<T>,
-    board: &Board,
-    case: KernelCase,
-) -> Result<KernelCost, DeviceError> {
-    use releq_shared::wire::DeviceError as Refusal;
-    let blob = case.blob()?;
-    let KernelCase { kind, bits, layout } = case;
-    let cost = |instructions: Option<u64>, macs: u64, weight_bytes: u64| KernelCost {
-        kind,
-        bits: bits.get(),
-        layout,
-        instructions,
-        macs,
-        per_mac: instructions.map(|instructions| instructions as f64 / macs.max(1) as f64),
-        weight_bytes,
-    };
-    match measure_model(link, board, &blob, 1, 1) {
-        Ok(measured) if measured.agrees_with_host => {
-            let layer = &measured.layers[0];
-            Ok(cost(Some(layer.instructions), layer.macs, measured.weight_bytes))
-        }
-        Ok(_) => Err(DeviceError::Confused),
-        Err(DeviceError::Refused(Refusal::ModelTooLarge { .. } | Refusal::Blob(BlobError::ArenaTooSmall { .. }))) => {
-            Ok(cost(None, 0, 0))
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -7,7 +7,9 @@
 mod kernels;
 mod model;
 mod random_network;
+mod session;
 
-pub use kernels::{KernelCase, KernelCost, cost_table, measure_kernel};
-pub use model::{LayerCost, ModelCost, measure_model};
+pub use kernels::{KernelCase, KernelCost, cost_table};
+pub use model::{LayerCost, ModelCost};
 pub use random_network::{random_images, random_network};
+pub use session::Bench;

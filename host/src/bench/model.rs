@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::random_images;
 use crate::device::link::Transport;
-use crate::device::{Board, DeviceError, Link, measure};
+use crate::device::{Board, DeviceError, Link, Placement, measure};
 use crate::interrupt;
 use crate::network::Shape;
 use crate::pack::describe::{WeightBytes, kind};
@@ -68,14 +68,15 @@ pub struct LayerCost {
     pub per_mac: Option<f64>,
 }
 
-/// Loads a model onto the board behind `link` and runs it on some random inputs, which follow from `seed`.
+/// Runs a model on the board behind `link` on some random inputs, which follow from `seed`.
 ///
 /// # Errors
 /// [`DeviceError`].
-pub fn measure_model<T: Transport>(
+pub(super) fn measure_model<T: Transport>(
     link: &mut Link<T>,
     board: &Board,
     model: &[u8],
+    placement: Placement,
     inputs: usize,
     seed: u64,
 ) -> Result<ModelCost, DeviceError> {
@@ -84,7 +85,7 @@ pub fn measure_model<T: Transport>(
     let input = blob.header().input;
     let [channels, height, width] = [input.channels, input.height, input.width].map(usize::from);
     let images = random_images(Shape { channels, height, width }, inputs, seed);
-    let measured = measure(link, model, &images, &mut |_| interrupt::check())?;
+    let measured = measure(link, model, placement, &images, &mut |_| interrupt::check())?;
     let result = measured.result;
     let layers = blob.ops().zip(result.layers).map(|(op, layer)| LayerCost {
         kind: kind(&op),

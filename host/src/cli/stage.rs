@@ -165,7 +165,7 @@ pub(super) fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
 pub(super) fn pack(args: &PackArgs) -> anyhow::Result<()> {
     let class = match args.portable {
         true => CoreClass::Portable,
-        false => CoreClass::of_target(&crate::device::board::by_name(&args.board)?.target),
+        false => crate::device::board::by_name(&args.board)?.class(),
     };
     let (mut run, workshop) = args.existing.open()?;
     stages::pack(&mut run, &workshop, Target { class, percent_at_most: args.weight_overhead })?;

@@ -13,7 +13,8 @@ use releq_shared::layout::Layout;
 use serde::{Deserialize, Serialize};
 
 /// The tables that are compiled in.
-const RECORDED: [(CoreClass, &str); 2] = [
+const RECORDED: [(CoreClass, &str); 3] = [
+    (CoreClass::ArmV6m, include_str!("../../assets/costs/armv6m.toml")),
     (CoreClass::ArmV7m, include_str!("../../assets/costs/armv7m.toml")),
     (CoreClass::ArmV7em, include_str!("../../assets/costs/armv7em.toml")),
 ];

@@ -24,7 +24,7 @@ use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
 
 pub use finetune::finetune;
-pub use measure::{MeasureOptions, boot, measure, measure_on};
+pub use measure::{MeasureOptions, boot, boot_with, measure, measure_on};
 pub use pack::pack;
 pub use search::search;
 pub use train::train;

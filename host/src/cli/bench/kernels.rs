@@ -4,14 +4,12 @@ use clap::Args;
 use releq_shared::layout::Layout;
 use serde::Serialize;
 
-use crate::bench::{KernelCase, KernelCost, cost_table, measure_kernel};
+use crate::bench::{Bench, KernelCase, KernelCost, cost_table};
 use crate::device::board::{self, source_root};
 use crate::interrupt;
-use crate::pack::CoreClass;
 use crate::pack::costs::CostTable;
 use crate::progress::Progress;
 use crate::run::write_atomically;
-use crate::stages;
 
 const EXAMPLES: &str = "Examples:
   releq bench kernels --quick
@@ -51,18 +49,14 @@ struct Report<'a> {
 pub(super) fn run(args: &KernelsArgs) -> anyhow::Result<()> {
     let progress = Progress::new();
     let board = board::by_name(&args.board)?;
-    let mut link = stages::boot(&board, progress, |_| ())?;
-    let unit = match link.hello()?.counter {
-        releq_shared::wire::Counter::Cycles => "cycles",
-        releq_shared::wire::Counter::Instructions { .. } => "instructions",
-        releq_shared::wire::Counter::None => anyhow::bail!("{} has no counter to measure with", board.name),
-    };
+    let mut bench = Bench::new(board.clone(), progress, false)?;
+    let Some(unit) = bench.unit()? else { anyhow::bail!("{} has no counter to measure with", board.name) };
     let cases = KernelCase::all(args.quick);
     let mut task = progress.task("kernels", cases.len() as u64);
     let mut costs = Vec::with_capacity(cases.len());
     for case in cases {
         anyhow::ensure!(interrupt::check().is_continue(), "stopped");
-        let cost = measure_kernel(&mut link, &board, case);
+        let cost = bench.kernel(case);
         costs.push(cost.map_err(|error| anyhow::anyhow!("{case:?}: {error}"))?);
         task.set(costs.len() as u64, || format!("{} at {} bits", case.kind.name(), case.bits));
     }
@@ -80,7 +74,7 @@ pub(super) fn run(args: &KernelsArgs) -> anyhow::Result<()> {
                 board.name
             )
         };
-        let class = CoreClass::of_target(&board.target);
+        let class = board.class();
         let path = source_root()?.join("host/assets/costs").join(CostTable::file_name(class));
         write_atomically(&path, table.to_toml().as_bytes())?;
         progress.say(format_args!("recorded in {}; build releq again to pack by it", path.display()));

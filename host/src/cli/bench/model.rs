@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{ArgGroup, Args};
 
-use crate::bench::{ModelCost, measure_model, random_network};
+use crate::bench::{Bench, ModelCost, random_network};
 use crate::device::board;
+use crate::pack::Target;
 use crate::pack::layouts::USUAL_PERCENT_AT_MOST;
-use crate::pack::{CoreClass, Target};
 use crate::progress::Progress;
 use crate::search::Assignment;
-use crate::stages;
 
 const EXAMPLES: &str = "Examples:
   releq bench model --model runs/demo/model.rlq
@@ -59,18 +58,12 @@ pub(super) fn run(args: &ModelArgs) -> anyhow::Result<()> {
     let model = match (&args.model, &args.network, &args.bits) {
         (Some(path), ..) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         (None, Some(network), Some(bits)) => {
-            let class = CoreClass::of_target(&board.target);
-            random_network(network, bits, Target { class, percent_at_most: args.weight_overhead }, args.seed)?
+            let target = Target { class: board.class(), percent_at_most: args.weight_overhead };
+            random_network(network, bits, target, args.seed)?
         }
         _ => anyhow::bail!("name a blob with --model, or a network with --network and --bits"),
     };
-    let verbose = args.verbose;
-    let mut link = stages::boot(&board, Progress::new(), move |line| {
-        if verbose {
-            eprintln!("{:>12} {line}", "board");
-        }
-    })?;
-    let cost = measure_model(&mut link, &board, &model, args.inputs.get(), args.seed)?;
+    let cost = Bench::new(board, Progress::new(), args.verbose)?.model(&model, args.inputs.get(), args.seed)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&cost)?);
     } else {
