@@ -39,7 +39,7 @@ pub(super) struct ModelArgs {
     /// The board, one of `releq boards`
     #[arg(long, default_value = "qemu-mps2-an386")]
     board: String,
-    /// Random inputs to run; kernels take the same path for every input, so a few tell
+    /// Random inputs to run; kernels take nearly the same path for every input, so a few tell
     #[arg(long, default_value = "3")]
     inputs: std::num::NonZeroUsize,
     /// Random weights and inputs follow from it
