@@ -10,12 +10,21 @@ use serde::Deserialize;
 struct Board {
     name: String,
     core: String,
-    family: String,
+    /// The driver of its UART: `src/uart_<driver>.rs`.
+    uart_driver: String,
     clock_hz: u32,
     model_bytes: usize,
     arena_bytes: usize,
     uart: usize,
+    stored: Stored,
     ticks: Ticks,
+}
+
+/// Where a model lies in flash.
+#[derive(Deserialize)]
+struct Stored {
+    address: usize,
+    bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -26,7 +35,7 @@ struct Ticks {
 
 fn main() {
     println!("cargo:rerun-if-env-changed=RELEQ_BOARD");
-    println!("cargo:rustc-check-cfg=cfg(board_family, values(\"mps2\"))");
+    println!("cargo:rustc-check-cfg=cfg(board_uart, values(\"cmsdk\", \"nrf51\"))");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
@@ -36,7 +45,7 @@ fn main() {
     println!("cargo:rerun-if-changed={}", folder.display());
     let text = fs::read_to_string(&toml).unwrap_or_else(|error| panic!("cannot read {}: {error}", toml.display()));
     let board: Board = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", toml.display()));
-    println!("cargo:rustc-cfg=board_family=\"{}\"", board.family);
+    println!("cargo:rustc-cfg=board_uart=\"{}\"", board.uart_driver);
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_else(|| panic!("cargo sets OUT_DIR")));
     let memory = fs::read(folder.join("memory.x")).unwrap_or_else(|error| panic!("memory.x of {name}: {error}"));
     fs::write(out.join("memory.x"), memory).unwrap_or_else(|error| panic!("memory.x: {error}"));
@@ -45,7 +54,9 @@ fn main() {
          counter: Counter::Instructions {{ numerator: {}, denominator: {} }} }};\n\
          pub(crate) const MODEL_BYTES: usize = {};\n\
          pub(crate) const ARENA_BYTES: usize = {};\n\
-         pub(crate) const UART: usize = {};\n",
+         pub(crate) const UART: usize = {};\n\
+         pub(crate) const STORED_ADDRESS: usize = {};\n\
+         pub(crate) const STORED_BYTES: usize = {};\n",
         board.name,
         board.core,
         board.clock_hz,
@@ -54,6 +65,8 @@ fn main() {
         board.model_bytes,
         board.arena_bytes,
         board.uart,
+        board.stored.address,
+        board.stored.bytes,
     );
     fs::write(out.join("board.rs"), facts).unwrap_or_else(|error| panic!("board.rs: {error}"));
     println!("cargo:rustc-link-search={}", out.display());

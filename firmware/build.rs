@@ -3,6 +3,7 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=RELEQ_NEEDS");
     println!("cargo::rustc-check-cfg=cfg(core_class, values(\"armv6m\", \"armv7m\", \"armv7em\"))");
     let target = std::env::var("TARGET").unwrap_or_default();
     let class = if target.starts_with("thumbv7em") || target.starts_with("thumbv8m.main") {
@@ -17,4 +18,10 @@ fn main() {
     if let Some(class) = class {
         println!("cargo::rustc-cfg=core_class=\"{class}\"");
     }
+    // The needs of the one model that an image is for; all of them otherwise.
+    let needs = std::env::var("RELEQ_NEEDS").ok().filter(|_| class.is_some());
+    let needs: u32 = needs.map_or(u32::MAX, |needs| needs.parse().expect("RELEQ_NEEDS is a number"));
+    let text = format!("/// What this build has.\npub const HERE: Needs = Needs({needs:#x});\n");
+    let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    std::fs::write(std::path::Path::new(&out).join("needs.rs"), text).expect("needs.rs can be written");
 }

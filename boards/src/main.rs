@@ -16,8 +16,9 @@ mod log;
 mod memory;
 #[cfg(target_os = "none")]
 mod meter;
-#[cfg(all(target_os = "none", board_family = "mps2"))]
-#[path = "uart_cmsdk.rs"]
+#[cfg(target_os = "none")]
+#[cfg_attr(board_uart = "cmsdk", path = "uart_cmsdk.rs")]
+#[cfg_attr(board_uart = "nrf51", path = "uart_nrf51.rs")]
 mod uart;
 
 #[cfg(target_os = "none")]
@@ -28,8 +29,7 @@ fn main() -> ! {
     meter::start(peripherals.SYST);
     uart::start();
     defmt::info!("{=str} is up, {=u32} Hz", board::FACTS.board, board::FACTS.clock_hz);
-    let (slot, arena) = memory::model_and_arena();
-    let mut server = releq_firmware::server::Server::new(board::ThisBoard, board::FACTS, slot, arena);
+    let mut server = releq_firmware::server::Server::new(board::ThisBoard, board::FACTS, memory::lend());
     loop {
         server.receive(uart::read());
     }

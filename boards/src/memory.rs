@@ -4,15 +4,16 @@ use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use releq_firmware::server::ServerMemory;
 use releq_shared::wire::MemoryReply;
 
-use crate::board::{ARENA_BYTES, MODEL_BYTES};
+use crate::board::{ARENA_BYTES, MODEL_BYTES, STORED_ADDRESS, STORED_BYTES};
 
 /// A block that starts at a multiple of 16 and is lent out once.
 #[repr(align(16))]
 struct Block<const BYTES: usize>(UnsafeCell<[u8; BYTES]>);
 
-// SAFETY: the contents are reached through `model_and_arena` only, which hands each block out once.
+// SAFETY: the contents are reached through `lend` only, which hands each block out once.
 unsafe impl<const BYTES: usize> Sync for Block<BYTES> {}
 
 static MODEL: Block<MODEL_BYTES> = Block(UnsafeCell::new([0; MODEL_BYTES]));
@@ -35,14 +36,17 @@ unsafe extern "C" {
     static __vector_table: u32;
 }
 
-/// The model's slot and the arena. A second call gets empty ones.
-pub(crate) fn model_and_arena() -> (&'static mut [u8], &'static mut [u8]) {
+/// The model's slot, the flash for models, and the arena. A second call gets empty ones.
+pub(crate) fn lend() -> ServerMemory<'static> {
     if LENT.load(Ordering::Relaxed) {
-        return (&mut [], &mut []);
+        return ServerMemory { slot: &mut [], stored: &[], arena: &mut [] };
     }
     LENT.store(true, Ordering::Relaxed);
+    // SAFETY: board.toml sets these addresses aside for a model, behind the part of flash that memory.x gives to the image;
+    // nothing writes there while the image runs.
+    let stored = unsafe { core::slice::from_raw_parts(STORED_ADDRESS as *const u8, STORED_BYTES) };
     // SAFETY: LENT lets this happen once, before any interrupt uses the blocks (none does), so both borrows are unique.
-    unsafe { (&mut *MODEL.0.get(), &mut *ARENA.0.get()) }
+    unsafe { ServerMemory { slot: &mut *MODEL.0.get(), stored, arena: &mut *ARENA.0.get() } }
 }
 
 /// Top and lower end of the painted stack.

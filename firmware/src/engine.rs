@@ -12,6 +12,7 @@ use releq_shared::blob::{Blob, BlobError, Op};
 
 use crate::arena::{self, ALIGNMENT};
 use crate::kernels::{self, CoreClass};
+use crate::needs::{self, Need, needed};
 
 /// A network ready to run.
 #[derive(Debug)]
@@ -97,10 +98,11 @@ impl<'a> Engine<'a> {
                     let columns = op.input.elements() as usize;
                     kernels::dense(op, &kernels::Matrix::new(&self.blob, &op.weights, columns), places);
                 }
-                Op::Pool(op) => {
+                Op::Pool(op) if needed(Need::Pool) => {
                     kernels::pool(op, arena::places(self.arena, &op.input, &op.output, scratch_start));
                 }
-                Op::Add(op) => kernels::add(op, self.arena),
+                Op::Add(op) if needed(Need::Add) => kernels::add(op, self.arena),
+                Op::Pool(_) | Op::Add(_) => needs::lacking(),
             }
             observer.after_op(index);
         }

@@ -2,6 +2,7 @@
 //!
 //! - [`engine`]: walks a blob's operations; built for the host, it **is** the host's integer reference;
 //! - [`kernels`]: the arithmetic of each operation, portable and for the cores that have something faster;
+//! - [`needs`]: what of all that one model needs, for images that leave the rest out;
 //! - [`arena`]: the one block of memory that holds all activations;
 //! - [`server`]: answers a host's requests over any stream of bytes;
 //! - `random`, `self_test` (feature `self-test`): compares this core's kernels with the portable ones, on the core itself;
@@ -16,6 +17,7 @@ extern crate alloc;
 pub mod arena;
 pub mod engine;
 pub mod kernels;
+pub mod needs;
 #[cfg(any(test, feature = "self-test"))]
 pub mod random;
 #[cfg(any(test, feature = "self-test"))]

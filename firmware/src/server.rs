@@ -4,10 +4,10 @@
 //! sent again, so that an inference, which consumes its input, never runs twice on one. Nothing here allocates or
 //! panics; what cannot be served is answered with a [`DeviceError`].
 
-use releq_shared::blob::{Blob, BlobError, MAX_OPS};
+use releq_shared::blob::{Blob, BlobError, MAX_OPS, PREFIX_LEN, stated_len};
 use releq_shared::wire::{
     Counter, Decoder, DeviceError, FRAME_MAX, FrameKind, HelloReply, LOGITS_A_REPLY, LoadedReply, MemoryReply, OpTicks,
-    PAYLOAD_MAX, PROTOCOL_VERSION, Request, Response, TICKS_A_REPLY, encode,
+    PROTOCOL_VERSION, Request, Response, TICKS_A_REPLY, encode_message,
 };
 
 use crate::engine::{Engine, Observer, required_arena};
@@ -39,14 +39,31 @@ pub struct BoardFacts {
     pub counter: Counter,
 }
 
-/// Serves requests on a model slot and an arena.
+/// The memory that a server works with. Each block starts at a multiple of 16.
+#[derive(Debug)]
+pub struct ServerMemory<'a> {
+    /// Where a model that comes over the link is put; may be empty.
+    pub slot: &'a mut [u8],
+    /// Flash in which a model may lie; may be empty.
+    pub stored: &'a [u8],
+    /// Activations and scratch.
+    pub arena: &'a mut [u8],
+}
+
+/// Serves requests: takes the host's bytes apart into frames.
 #[derive(Debug)]
 pub struct Server<'a, P> {
+    decoder: Decoder,
+    exchange: Exchange<'a, P>,
+}
+
+/// The other half of a server, which answers requests. It is apart from the decoder so that a request can stay where it
+/// arrived while it is served.
+#[derive(Debug)]
+struct Exchange<'a, P> {
     platform: P,
     facts: BoardFacts,
-    slot: &'a mut [u8],
-    arena: &'a mut [u8],
-    decoder: Decoder,
+    memory: ServerMemory<'a>,
     reply: [u8; FRAME_MAX],
     reply_len: usize,
     session: Session,
@@ -66,7 +83,38 @@ struct Session {
 enum Model {
     None,
     Arriving { announced: usize, received: usize },
-    Ready { len: usize },
+    Loaded { len: usize },
+    Stored { len: usize },
+}
+
+impl ServerMemory<'_> {
+    /// The accepted model and an engine of it.
+    fn engine(&mut self, model: Model) -> Result<Engine<'_>, DeviceError> {
+        let bytes = match model {
+            Model::None | Model::Arriving { .. } => return Err(DeviceError::NoModel),
+            Model::Loaded { len } => &self.slot[..len],
+            Model::Stored { len } => &self.stored[..len],
+        };
+        let blob = Blob::reopen(bytes).map_err(DeviceError::Blob)?;
+        Engine::new(blob, self.arena).map_err(DeviceError::Blob)
+    }
+}
+
+/// Checks a model from end to end, and that it fits an arena.
+fn accept(model: &[u8], arena: usize) -> Result<LoadedReply, BlobError> {
+    let blob = Blob::new_checked(model)?;
+    let needed = required_arena(&blob);
+    if needed > arena {
+        let (needed, available) = (u32::try_from(needed).unwrap_or(u32::MAX), arena as u32);
+        return Err(BlobError::ArenaTooSmall { needed, available });
+    }
+    let header = blob.header();
+    Ok(LoadedReply {
+        input: header.input.bytes() as u32,
+        logits: header.output.elements() as u32,
+        ops: header.op_count,
+        arena: needed as u32,
+    })
 }
 
 /// Notes the ticks at the end of each operation.
@@ -89,14 +137,12 @@ impl<P: Platform> Observer for Stopwatch<'_, P> {
 }
 
 impl<'a, P: Platform> Server<'a, P> {
-    /// A server without a model. Slot and arena start at multiples of 16.
-    pub fn new(platform: P, facts: BoardFacts, slot: &'a mut [u8], arena: &'a mut [u8]) -> Self {
-        Self {
+    /// A server without a model.
+    pub fn new(platform: P, facts: BoardFacts, memory: ServerMemory<'a>) -> Self {
+        let exchange = Exchange {
             platform,
             facts,
-            slot,
-            arena,
-            decoder: Decoder::new(),
+            memory,
             reply: [0; FRAME_MAX],
             reply_len: 0,
             session: Session::default(),
@@ -104,34 +150,28 @@ impl<'a, P: Platform> Server<'a, P> {
             profile: heapless::Vec::new(),
             inference: None,
             input_received: 0,
-        }
+        };
+        Self { decoder: Decoder::new(), exchange }
     }
 
     /// The board.
     pub fn platform(&mut self) -> &mut P {
-        &mut self.platform
+        &mut self.exchange.platform
     }
 
     /// Takes one byte from the host, and serves the request that it completes, if it does.
     pub fn receive(&mut self, byte: u8) {
-        let mut payload = [0; PAYLOAD_MAX];
-        let (sequence, len) = match self.decoder.push(byte) {
-            Some(Ok((FrameKind::Message, sequence, data))) => {
-                payload[..data.len()].copy_from_slice(data);
-                (sequence, data.len())
-            }
-            // Damaged frames are the sender's to repeat.
-            Some(Ok((FrameKind::Log, ..)) | Err(_)) | None => return,
-        };
-        self.serve(sequence, &payload[..len]);
+        // Damaged frames are the sender's to repeat.
+        if let Some(Ok((FrameKind::Message, sequence, payload))) = self.decoder.push(byte) {
+            self.exchange.serve(sequence, payload);
+        }
     }
+}
 
+impl<P: Platform> Exchange<'_, P> {
     fn serve(&mut self, sequence: u16, payload: &[u8]) {
         let request = postcard::from_bytes::<Request<'_>>(payload);
-        let new_session = match request {
-            Ok(Request::Hello { nonce }) => self.session.nonce != Some(nonce),
-            _ => false,
-        };
+        let new_session = matches!(request, Ok(Request::Hello { nonce }) if self.session.nonce != Some(nonce));
         if let (false, Some(last)) = (new_session, self.session.last) {
             if sequence == last {
                 self.platform.write(&self.reply[..self.reply_len]);
@@ -155,8 +195,8 @@ impl<'a, P: Platform> Server<'a, P> {
                     core,
                     clock_hz,
                     counter,
-                    model_max: self.slot.len() as u32,
-                    arena: self.arena.len() as u32,
+                    model_max: self.memory.slot.len() as u32,
+                    arena: self.memory.arena.len() as u32,
                 };
                 self.answer(sequence, &Response::Hello(hello));
             }
@@ -174,10 +214,8 @@ impl<'a, P: Platform> Server<'a, P> {
 
     /// Sends an answer and keeps it in case it is asked for again.
     fn answer(&mut self, sequence: u16, response: &Response<'_>) {
-        let mut payload = [0; PAYLOAD_MAX];
         // Every response fits a frame; a test holds the longest ones to that.
-        let Ok(bytes) = postcard::to_slice(response, &mut payload) else { return };
-        self.reply_len = encode(FrameKind::Message, sequence, bytes, &mut self.reply).unwrap_or(0);
+        self.reply_len = encode_message(sequence, response, &mut self.reply).unwrap_or(0);
         self.platform.write(&self.reply[..self.reply_len]);
     }
 
@@ -192,6 +230,7 @@ impl<'a, P: Platform> Server<'a, P> {
             Request::Logits { first } => self.logits(first),
             Request::Profile { first } => self.ticks(first),
             Request::Memory => self.memory(),
+            Request::UseStored => self.use_stored(),
         }
     }
 
@@ -204,8 +243,8 @@ impl<'a, P: Platform> Server<'a, P> {
     fn load_begin(&mut self, len: u32) -> Result<Response<'static>, DeviceError> {
         self.forget_inference();
         self.model = Model::None;
-        if len as usize > self.slot.len() {
-            return Err(DeviceError::ModelTooLarge { len, available: self.slot.len() as u32 });
+        if len as usize > self.memory.slot.len() {
+            return Err(DeviceError::ModelTooLarge { len, available: self.memory.slot.len() as u32 });
         }
         self.model = Model::Arriving { announced: len as usize, received: 0 };
         Ok(Response::Done)
@@ -218,7 +257,7 @@ impl<'a, P: Platform> Server<'a, P> {
         let Some(end) = place else {
             return Err(DeviceError::OutOfRange { offset, len: data.len() as u32, available: *announced as u32 });
         };
-        self.slot[start..end].copy_from_slice(data);
+        self.memory.slot[start..end].copy_from_slice(data);
         *received = end.max(*received);
         Ok(Response::Done)
     }
@@ -229,33 +268,28 @@ impl<'a, P: Platform> Server<'a, P> {
             return Err(DeviceError::Incomplete { received: received as u32, announced: announced as u32 });
         }
         self.model = Model::None;
-        let blob = Blob::new_checked(&self.slot[..announced]).map_err(DeviceError::Blob)?;
-        let needed = required_arena(&blob);
-        if needed > self.arena.len() {
-            let (needed, available) = (u32::try_from(needed).unwrap_or(u32::MAX), self.arena.len() as u32);
-            return Err(DeviceError::Blob(BlobError::ArenaTooSmall { needed, available }));
-        }
-        let header = blob.header();
-        let reply = LoadedReply {
-            input: header.input.bytes() as u32,
-            logits: header.output.elements() as u32,
-            ops: header.op_count,
-            arena: needed as u32,
-        };
-        self.model = Model::Ready { len: announced };
+        let reply = accept(&self.memory.slot[..announced], self.memory.arena.len()).map_err(DeviceError::Blob)?;
+        self.model = Model::Loaded { len: announced };
         Ok(Response::Loaded(reply))
     }
 
-    /// The engine of the loaded model.
-    fn engine(&mut self) -> Result<Engine<'_>, DeviceError> {
-        let Model::Ready { len } = self.model else { return Err(DeviceError::NoModel) };
-        let blob = Blob::reopen(&self.slot[..len]).map_err(DeviceError::Blob)?;
-        Engine::new(blob, self.arena).map_err(DeviceError::Blob)
+    fn use_stored(&mut self) -> Result<Response<'static>, DeviceError> {
+        self.forget_inference();
+        self.model = Model::None;
+        let stored = self.memory.stored;
+        // A length that makes no sense is found out by the checks.
+        let len = stated_len(stored).filter(|len| (PREFIX_LEN..=stored.len()).contains(len)).unwrap_or(stored.len());
+        let reply = accept(&stored[..len], self.memory.arena.len()).map_err(|error| match error {
+            BlobError::ArenaTooSmall { .. } => DeviceError::Blob(error),
+            _ => DeviceError::Stored(error),
+        })?;
+        self.model = Model::Stored { len };
+        Ok(Response::Loaded(reply))
     }
 
     fn input(&mut self, offset: u32, data: &[u8]) -> Result<Response<'static>, DeviceError> {
         let received = self.input_received;
-        let mut engine = self.engine()?;
+        let mut engine = self.memory.engine(self.model)?;
         let input = engine.input_mut();
         let start = offset as usize;
         let available = input.len() as u32;
@@ -272,9 +306,7 @@ impl<'a, P: Platform> Server<'a, P> {
     }
 
     fn infer(&mut self, data: &[u8]) -> Result<Response<'static>, DeviceError> {
-        let Model::Ready { len } = self.model else { return Err(DeviceError::NoModel) };
-        let blob = Blob::reopen(&self.slot[..len]).map_err(DeviceError::Blob)?;
-        let mut engine = Engine::new(blob, self.arena).map_err(DeviceError::Blob)?;
+        let mut engine = self.memory.engine(self.model)?;
         let wanted = engine.input_mut().len();
         let given = if data.is_empty() { self.input_received } else { data.len() };
         if given != wanted {
@@ -294,7 +326,7 @@ impl<'a, P: Platform> Server<'a, P> {
 
     fn logits(&mut self, first: u32) -> Result<Response<'static>, DeviceError> {
         let ticks = self.inference.ok_or(DeviceError::NoInference)?;
-        let engine = self.engine()?;
+        let engine = self.memory.engine(self.model)?;
         let all = engine.output();
         let rest = all.get(first as usize..).unwrap_or_default();
         let logits = rest.iter().copied().take(LOGITS_A_REPLY).collect();
@@ -309,8 +341,8 @@ impl<'a, P: Platform> Server<'a, P> {
     }
 
     fn memory(&mut self) -> Result<Response<'static>, DeviceError> {
-        let arena_used = self.engine().map_or(0, |engine| required_arena(engine.blob()) as u32);
+        let arena_used = self.memory.engine(self.model).map_or(0, |engine| required_arena(engine.blob()) as u32);
         let memory = self.platform.memory();
-        Ok(Response::Memory(MemoryReply { arena_used, arena_total: self.arena.len() as u32, ..memory }))
+        Ok(Response::Memory(MemoryReply { arena_used, arena_total: self.memory.arena.len() as u32, ..memory }))
     }
 }

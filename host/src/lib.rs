@@ -1,7 +1,7 @@
 //! releq's host side: train a network, search a bitwidth for each layer, fine-tune, pack, and measure on a board.
 //!
 //! In the order in which data flows: [`data`] → [`network`] → [`train`] (with [`quantize`]) → [`search`] → [`pack`] →
-//! [`device`].
+//! [`device`]. What things cost on a board is measured by [`bench`](mod@bench).
 
 pub mod bench;
 pub mod cli;

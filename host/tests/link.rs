@@ -7,6 +7,7 @@ use releq::device::DeviceError;
 use releq::device::fault::{FaultyTransport, Loopback};
 use releq::device::link::{Link, Patience, Transport};
 use releq_firmware::random::Random;
+use releq_firmware::server::ServerMemory;
 use releq_firmware::testing;
 use releq_shared::blob::{AlignedCopy, Blob, BlobError};
 use releq_shared::wire;
@@ -84,6 +85,39 @@ fn unsound_models_are_refused_with_the_reason_and_sound_ones_still_load() {
     let error = link.infer(&[0; 4]).unwrap_err();
     assert!(error.to_string().contains("no valid model"), "{error}");
     link.load(&model, &mut |_| ()).unwrap();
+}
+
+#[test]
+fn a_model_in_flash_is_used_where_it_lies() {
+    let mut arena = memory(1 << 16);
+    let model = AlignedCopy::new(&small_network(2));
+    let blob = Blob::new_checked(&model).unwrap();
+    // Behind the blob flash is erased.
+    let stored = AlignedCopy::new(&[&model[..], &[0xFF; 100]].concat());
+    let board = Loopback::with_memory(ServerMemory { slot: &mut [], stored: &stored, arena: &mut arena });
+    let mut link = Link::new(board, IMPATIENT);
+    assert!(link.load(&model, &mut |_| ()).unwrap_err().to_string().contains("room for 0"));
+    let loaded = link.use_stored().unwrap();
+    let data = input(loaded.input as usize, 1);
+    assert_eq!(link.infer(&data).unwrap().0, testing::run(&blob, &data));
+}
+
+#[test]
+fn flash_without_a_sound_model_is_said_to_have_none() {
+    let model = small_network(2);
+    let mut damaged = model.clone();
+    damaged[model.len() / 2] ^= 1;
+    for stored in [&[][..], &[0; 64], &[0xFF; 64], &model[..model.len() - 4], &damaged] {
+        let (stored, mut arena) = (AlignedCopy::new(stored), memory(1 << 16));
+        let board = Loopback::with_memory(ServerMemory { slot: &mut [], stored: &stored, arena: &mut arena });
+        let error = Link::new(board, IMPATIENT).use_stored().unwrap_err();
+        assert!(matches!(error, DeviceError::Refused(wire::DeviceError::Stored(_))), "{error}");
+        assert!(error.to_string().contains("no valid model"), "{error}");
+    }
+    let (stored, mut arena) = (AlignedCopy::new(&model), memory(16));
+    let board = Loopback::with_memory(ServerMemory { slot: &mut [], stored: &stored, arena: &mut arena });
+    let error = Link::new(board, IMPATIENT).use_stored().unwrap_err().to_string();
+    assert!(error.contains("working memory, there are 16"), "{error}");
 }
 
 #[test]

@@ -8,11 +8,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use releq::data::{ImageSource, Images, PixelGrid};
 use releq::network::zoo;
+use releq::pack::costs::{CostTable, LayerKind};
 use releq::pack::integer::run_blob;
-use releq::pack::{BlobFacts, CoreClass, pack};
+use releq::pack::{BlobFacts, CoreClass, pack, pack_by};
 use releq::train::{Model, Pass, Quantization};
 use releq_shared::Bitwidth;
 use releq_shared::blob::{AlignedCopy, Blob};
+use releq_shared::layout::Layout;
 
 fn random_images(graph: &releq::network::Graph, count: usize, rng: &mut ChaCha8Rng) -> Images {
     let shape = graph.input();
@@ -89,6 +91,37 @@ fn so_do_the_larger_networks_of_the_zoo() {
         let difference = difference(name, bits, 2);
         assert!(difference < 0.05, "{name} at {bits} bits: {difference}");
     }
+}
+
+#[test]
+fn layouts_follow_the_measured_costs() {
+    let model = Model::new(Arc::new(zoo::by_name("lenet").unwrap()), 3, &Device::Cpu).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let images = random_images(model.graph(), 4, &mut rng);
+    let grid = PixelGrid { scale: 1.0 / 64.0, zero_point: 0 };
+    let mut quantization = Quantization::of_weights(&model, &[Some(Bitwidth::MIN); 4]).unwrap();
+    let batch = ImageSource::new(images.clone(), grid).batch(0, images.len(), &Device::Cpu).unwrap();
+    quantization.calibrate(&model, &batch.images).unwrap();
+    let facts = BlobFacts { dataset: "random", classes: &[], grid, seed: 1, config_hash: 2 };
+    let layouts = |target, costs: Option<&CostTable>| {
+        let blob = AlignedCopy::new(&pack_by(&model, &quantization, &facts, CoreClass::into(target), costs).unwrap());
+        let blob = Blob::new_checked(&blob).unwrap();
+        blob.ops().filter_map(|op| Some(op.weights()?.layout)).collect::<Vec<_>>()
+    };
+    // A made-up core that likes its convolutions twinned and its dense layers plain.
+    let mut costs = CostTable::new("made up", "made up", "instructions");
+    for kind in LayerKind::ALL {
+        let dense = if kind == LayerKind::Dense { [1.0, 2.0] } else { [2.0, 1.0] };
+        costs.insert(kind, Bitwidth::MIN, Layout::Bitstream, dense[0]);
+        costs.insert(kind, Bitwidth::MIN, Layout::TwinRows, dense[1]);
+    }
+    let (plain, twins) = (Layout::Bitstream, Layout::TwinRows);
+    assert_eq!(layouts(CoreClass::Portable, Some(&costs)), [twins, twins, plain, plain]);
+    assert_eq!(layouts(CoreClass::Portable, None), [plain; 4]);
+    // The recorded table of a core says what its kernels are made for.
+    let recorded = CostTable::recorded(CoreClass::ArmV7em).unwrap();
+    assert_eq!(layouts(CoreClass::ArmV7em, Some(&recorded)), [twins, twins, Layout::TwinQuads, Layout::TwinQuads]);
+    assert_eq!(layouts(CoreClass::ArmV7em, None), layouts(CoreClass::ArmV7em, Some(&recorded)));
 }
 
 #[test]

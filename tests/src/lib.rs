@@ -1,1 +1,3 @@
-//! tests
+//! What the end-to-end tests in `tests/` share.
+
+pub mod thumb;

@@ -9,6 +9,7 @@ use releq_shared::layout::Layout;
 use releq_shared::requantize::{MIN_CHANNEL_SHIFT, Requantize, to_activation};
 
 use crate::arena::Places;
+use crate::needs::{self, Need, needed};
 #[cfg(core_class = "armv7em")]
 use dsp_outputs::outputs;
 
@@ -21,6 +22,12 @@ pub mod portable;
 
 pub use core_class::CoreClass;
 pub use portable::{add, pool};
+
+/// Whether a core of that class has kernels of its own for `op`, rather than portable ones.
+#[must_use]
+pub fn is_fast(op: &Op<'_>, class: CoreClass) -> bool {
+    lanes::scratch_bytes(op, class).or_else(|| duo::scratch_bytes(op, class)).is_some()
+}
 
 /// Bytes of scratch that the kernel of `op` asks for on a core of that class.
 #[must_use]
@@ -44,18 +51,26 @@ pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
 /// A convolution by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    if !lanes::conv2d(class, op, matrix, &mut places) {
-        portable::conv2d(op, matrix, places);
+    if (needed(Need::PooledConv2d) || needed(Need::PlainConv2d)) && lanes::conv2d(class, op, matrix, &mut places) {
+        return;
     }
+    if !needed(Need::PortableConv2d) {
+        needs::lacking();
+    }
+    portable::conv2d(op, matrix, places);
 }
 
 /// A dense layer by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn dense_on(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    let done = lanes::dense(class, op, matrix, &mut places) || duo::dense(class, op, matrix, &mut places);
-    if !done {
-        portable::dense(op, matrix, places);
+    let mut fast = || lanes::dense(class, op, matrix, &mut places) || duo::dense(class, op, matrix, &mut places);
+    if needed(Need::Dense) && fast() {
+        return;
     }
+    if !needed(Need::PortableDense) {
+        needs::lacking();
+    }
+    portable::dense(op, matrix, places);
 }
 
 /// A layer's weights, read in place: a matrix of output channels by weights a channel, and what each channel adds and

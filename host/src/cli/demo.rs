@@ -7,7 +7,6 @@ use clap::Args;
 use super::table;
 use crate::compute::Devices;
 use crate::device::board;
-use crate::pack::CoreClass;
 use crate::progress::Progress;
 use crate::run::{RunConfig, RunFolder};
 use crate::stages::{self, MeasureOptions, Workshop};
@@ -60,7 +59,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     stages::train(&mut run, &workshop)?;
     stages::search(&mut run, &workshop)?;
     stages::finetune(&mut run, &workshop, None)?;
-    let blob = stages::pack(&mut run, &workshop, CoreClass::of_target(&board.target))?;
+    let blob = stages::pack(&mut run, &workshop, board.class())?;
     let samples = args.samples.map_or(if args.quick { 40 } else { 1000 }, std::num::NonZeroUsize::get);
     let options = MeasureOptions { samples, verbose: args.verbose };
     stages::measure(&mut run, &board, &blob, &workshop.data.test, options, progress)?;

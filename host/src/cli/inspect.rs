@@ -9,6 +9,8 @@ use releq_firmware::kernels::CoreClass;
 use releq_shared::blob::{AlignedCopy, Blob, Op, Tensor};
 use serde::Serialize;
 
+use crate::pack::describe::{WeightBytes, kind};
+
 /// Show the header, the layers and the sections of a model blob
 ///
 /// Checks the blob as a board would before it runs it, so this also answers whether a file is sound.
@@ -113,8 +115,7 @@ fn inspect<'a>(blob: &Blob<'a>) -> Inspection<'a> {
         layers.iter().filter_map(|layer| Some((layer.weights, u64::from(layer.bits?)))).collect();
     let weights: u64 = weighted.iter().map(|(weights, _)| weights).sum();
     let bits_total: u64 = weighted.iter().map(|(weights, bits)| weights * bits).sum();
-    let weight_bytes = layers.iter().map(|layer| layer.weight_bytes).sum();
-    let ideal = bits_total.div_ceil(8);
+    let weight_bytes = WeightBytes::of_blob(blob);
     let section_bytes: u64 = layers.iter().map(|layer| layer.weight_bytes + layer.channel_bytes).sum();
     Inspection {
         network: header.network,
@@ -126,9 +127,9 @@ fn inspect<'a>(blob: &Blob<'a>) -> Inspection<'a> {
         config_hash: format!("{:016x}", header.provenance.config_hash),
         blob_bytes: blob.as_bytes().len(),
         header_bytes: blob.as_bytes().len() - section_bytes as usize,
-        weight_bytes,
-        weight_bytes_ideal: ideal,
-        weight_overhead: weight_bytes as f64 / ideal.max(1) as f64 - 1.0,
+        weight_bytes: weight_bytes.stored,
+        weight_bytes_ideal: weight_bytes.bare(),
+        weight_overhead: weight_bytes.overhead(),
         channel_bytes: layers.iter().map(|layer| layer.channel_bytes).sum(),
         tensor_arena_bytes: header.arena_bytes,
         arena_bytes: CoreClass::ALL
@@ -146,13 +147,7 @@ fn inspect<'a>(blob: &Blob<'a>) -> Inspection<'a> {
 }
 
 fn layer<'a>(index: usize, op: &Op<'a>) -> Layer<'a> {
-    let (kind, fused_pool) = match op {
-        Op::Conv2d(op) if op.groups > 1 => ("depthwise", op.pool.is_some()),
-        Op::Conv2d(op) => ("conv2d", op.pool.is_some()),
-        Op::Dense(_) => ("dense", false),
-        Op::Pool(_) => ("pool", false),
-        Op::Add(_) => ("add", false),
-    };
+    let fused_pool = matches!(op, Op::Conv2d(op) if op.pool.is_some());
     let weights = op.weights();
     let channel_bytes = weights.map_or(0, |w| {
         let table = w.channels;
@@ -161,7 +156,7 @@ fn layer<'a>(index: usize, op: &Op<'a>) -> Layer<'a> {
     Layer {
         index,
         name: op.name(),
-        kind,
+        kind: kind(op),
         fused_pool,
         bits: weights.map(|w| w.bits.get()),
         z: weights.map(|w| w.z),
@@ -170,7 +165,7 @@ fn layer<'a>(index: usize, op: &Op<'a>) -> Layer<'a> {
         output: Shape::from(op.output()),
         weights: op.weight_shape().map_or(0, |(rows, columns)| u64::from(rows) * columns),
         macs: op.macs(),
-        weight_bytes: weights.map_or(0, |w| u64::from(w.codes.len.next_multiple_of(4))),
+        weight_bytes: WeightBytes::of_op(op).stored,
         weight_offset: weights.map(|w| w.codes.offset),
         channel_bytes,
     }

@@ -35,10 +35,10 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Measure(measure::MeasureArgs),
     Compare(compare::CompareArgs),
+    Bench(bench::BenchArgs),
     Data(data::DataArgs),
     Networks(networks::NetworksArgs),
     Boards(boards::BoardsArgs),
-    Bench(bench::BenchArgs),
 }
 
 /// Runs the command that was asked for.
@@ -55,9 +55,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Measure(args) => measure::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Data(args) => data::run(args),
         Command::Networks(args) => networks::run(args),
         Command::Boards(args) => boards::run(args),
-        Command::Bench(args) => bench::run(args),
     }
 }

@@ -6,6 +6,8 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::compute::Devices;
+use crate::pack::layouts::USUAL_PERCENT_AT_MOST;
+use crate::pack::{CoreClass, Target};
 use crate::progress::Progress;
 use crate::run::{RunConfig, RunFolder};
 use crate::search::Assignment;
@@ -92,9 +94,16 @@ pub(super) struct FinetuneArgs {
 pub(super) struct PackArgs {
     #[command(flatten)]
     existing: Existing,
-    /// The board whose kernels the weights are laid out for; others run the blob too, slower
+    /// The board whose kernels the weights are laid out for, as `releq bench kernels` measured them; other boards run
+    /// the blob too, slower
     #[arg(long, default_value = "qemu-mps2-an386")]
     board: String,
+    /// For no board in particular: plain bit streams, the least bytes and fast nowhere
+    #[arg(long, conflicts_with = "board")]
+    portable: bool,
+    /// What all weights may take beyond their bare bits, in percent: more room, faster layouts where rows are short
+    #[arg(long, value_name = "PERCENT", default_value_t = USUAL_PERCENT_AT_MOST)]
+    weight_overhead: u32,
 }
 
 pub(super) fn train(args: &TrainArgs) -> anyhow::Result<()> {
@@ -151,9 +160,12 @@ pub(super) fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
 }
 
 pub(super) fn pack(args: &PackArgs) -> anyhow::Result<()> {
-    let board = crate::device::board::by_name(&args.board)?;
+    let class = match args.portable {
+        true => CoreClass::Portable,
+        false => crate::device::board::by_name(&args.board)?.class(),
+    };
     let (mut run, workshop) = args.existing.open()?;
-    stages::pack(&mut run, &workshop, crate::pack::CoreClass::of_target(&board.target))?;
+    stages::pack(&mut run, &workshop, Target { class, percent_at_most: args.weight_overhead })?;
     let model = run.file(stages::files::MODEL);
     println!("next: releq inspect {0}, or releq measure --run {1}", model.display(), args.existing.run.display());
     Ok(())

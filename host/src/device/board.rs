@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use releq_firmware::kernels::CoreClass;
+
 use super::DeviceError;
 
 /// A board.toml.
@@ -18,24 +20,38 @@ pub struct Board {
     pub core: String,
     /// Rust's target for that core.
     pub target: String,
-    /// The start-up code that serves it.
-    pub family: String,
+    /// The processor to compile for, where the target alone says too little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_cpu: Option<String>,
     /// Clock in hertz.
     pub clock_hz: u32,
     /// Bytes of flash.
     pub flash_bytes: u64,
     /// Bytes of RAM.
     pub ram_bytes: u64,
-    /// Bytes of RAM set aside for a model.
+    /// Bytes of RAM set aside for a model; 0 if it must lie in flash.
     pub model_bytes: u64,
     /// Bytes of RAM set aside for activations and scratch.
     pub arena_bytes: u64,
     /// Address of the UART that carries the link.
     pub uart: u64,
+    /// The driver of that UART.
+    pub uart_driver: String,
+    /// Where a model lies in flash.
+    pub stored: Stored,
     /// What a tick of its counter is.
     pub ticks: TickRatio,
     /// How QEMU emulates it.
     pub qemu: Qemu,
+}
+
+/// The part of flash that is set aside for a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Its first address.
+    pub address: u64,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// Instructions of one tick.
@@ -54,6 +70,14 @@ pub struct Qemu {
     pub machine: String,
     /// Further arguments.
     pub arguments: Vec<String>,
+}
+
+impl Board {
+    /// What its core can do, as far as kernels care.
+    #[must_use]
+    pub fn class(&self) -> CoreClass {
+        CoreClass::of_target(&self.target)
+    }
 }
 
 /// The top of the source tree: where boards and firmware are.

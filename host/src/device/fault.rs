@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use releq_firmware::server::{Platform, Server};
+use releq_firmware::server::{Platform, Server, ServerMemory};
 use releq_shared::wire::MemoryReply;
 
 use super::DeviceError;
@@ -101,10 +101,16 @@ impl<'a> Loopback<'a> {
     /// A server on this slot and this arena, which start at multiples of 16.
     #[must_use]
     pub fn new(slot: &'a mut [u8], arena: &'a mut [u8]) -> Self {
+        Self::with_memory(ServerMemory { slot, stored: &[], arena })
+    }
+
+    /// A server on this memory.
+    #[must_use]
+    pub fn with_memory(memory: ServerMemory<'a>) -> Self {
         let counter = releq_shared::wire::Counter::None;
         let facts =
             releq_firmware::server::BoardFacts { board: "loopback", core: "host", clock_hz: 1_000_000, counter };
-        Self { server: Server::new(LoopbackPlatform::default(), facts, slot, arena) }
+        Self { server: Server::new(LoopbackPlatform::default(), facts, memory) }
     }
 }
 

@@ -55,6 +55,12 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
     {
         command.env_remove(variable);
     }
+    if let Some(cpu) = &board.target_cpu {
+        command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
+        // For link-time optimisation LLVM reads the assembly of naked functions as if for the target's plainest processor,
+        // and refuses what this one has on top.
+        command.env("CARGO_PROFILE_FIRMWARE_LTO", "off");
+    }
     if let Toolchain::BuildStd { rustc, linker } = toolchain {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::iter::once(linker).chain(std::env::split_paths(&path));

@@ -222,7 +222,19 @@ impl<T: Transport> Link<T> {
             self.done(&Request::LoadChunk { offset: offset as u32, data })?;
             progress(offset + data.len());
         }
-        self.ask(&Request::LoadEnd, |response| match response {
+        self.loaded(&Request::LoadEnd)
+    }
+
+    /// Has the board use the model that lies in its flash.
+    ///
+    /// # Errors
+    /// [`DeviceError::Refused`] if there is none, or none that it accepts.
+    pub fn use_stored(&mut self) -> Result<LoadedReply, DeviceError> {
+        self.loaded(&Request::UseStored)
+    }
+
+    fn loaded(&mut self, request: &Request<'_>) -> Result<LoadedReply, DeviceError> {
+        self.ask(request, |response| match response {
             Response::Loaded(loaded) => Some(loaded),
             _ => None,
         })

@@ -6,7 +6,7 @@ use releq_shared::blob::{AlignedCopy, Blob};
 use releq_shared::wire::Counter;
 
 use super::link::{LinkStatistics, Transport};
-use super::{DeviceError, Link};
+use super::{DeviceError, Link, Placement};
 use crate::data::Images;
 use crate::pack::integer::{IntegerAnswers, answer, run_blob};
 use crate::run::{DeviceResult, LayerResult};
@@ -24,14 +24,15 @@ pub struct DeviceMeasurement {
     pub link: LinkStatistics,
 }
 
-/// Loads `model` onto the board behind `link`, runs all `images` through it, and compares every logit with the host's
-/// integer engine. `progress` hears of the images done and may stop it.
+/// Loads `model` onto the board behind `link`, or uses it where it lies in flash already, runs all `images` through it, and
+/// compares every logit with the host's integer engine. `progress` hears of the images done and may stop it.
 ///
 /// # Errors
 /// [`DeviceError`].
 pub fn measure<T: Transport>(
     link: &mut Link<T>,
     model: &[u8],
+    placement: Placement,
     images: &Images,
     progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<DeviceMeasurement, DeviceError> {
@@ -43,7 +44,10 @@ pub fn measure<T: Transport>(
     }
     let host: IntegerAnswers = run_blob(model, images, &|| ())?;
     let hello = link.hello()?;
-    let loaded = link.load(model, &mut |_| ())?;
+    let loaded = match placement {
+        Placement::Ram => link.load(model, &mut |_| ())?,
+        Placement::Flash => link.use_stored()?,
+    };
     let (mut correct, mut ticks) = (0, 0u64);
     let mut differing = Vec::new();
     for (index, expected) in host.logits.iter().enumerate() {

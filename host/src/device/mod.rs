@@ -6,12 +6,14 @@ pub mod firmware;
 pub mod link;
 mod logs;
 pub mod measure;
+pub mod placement;
 pub mod qemu;
 pub mod toolchain;
 
 pub use board::Board;
 pub use link::Link;
 pub use measure::{DeviceMeasurement, measure};
+pub use placement::Placement;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,6 +67,18 @@ pub enum DeviceError {
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
+    },
+    /// The model does not fit the board.
+    #[error("the model needs {needed} bytes of {what} on {board}, there are {available}")]
+    DoesNotFit {
+        /// The board.
+        board: String,
+        /// Of what there is too little.
+        what: &'static str,
+        /// Bytes that the model needs.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
     },
     /// No answer came.
     #[error(

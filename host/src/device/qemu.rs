@@ -18,18 +18,32 @@ pub struct Qemu {
     received: Receiver<Vec<u8>>,
     /// What QEMU complained about.
     complaints: Arc<Mutex<String>>,
+    /// The model in its flash: the emulator loads it again whenever the board starts again.
+    _stored: Option<tempfile::NamedTempFile>,
 }
 
 impl Qemu {
-    /// Starts a board with a firmware image.
+    /// Starts a board with a firmware image, and with `stored`, if it is given, in the flash set aside for a model.
     ///
     /// # Errors
     /// If QEMU cannot be started.
-    pub fn start(program: &Path, board: &Board, elf: &Path) -> Result<Self, DeviceError> {
+    pub fn start(program: &Path, board: &Board, elf: &Path, stored: Option<&[u8]>) -> Result<Self, DeviceError> {
         let io = |source| DeviceError::Io { path: program.to_owned(), source };
+        let stored = stored.map(|model| {
+            let mut file = tempfile::NamedTempFile::new()?;
+            file.write_all(model)?;
+            Ok(file)
+        });
+        let stored = stored.transpose().map_err(io)?;
         let mut command = Command::new(program);
         command.args(["-machine", &board.qemu.machine]).args(&board.qemu.arguments);
         command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel"]).arg(elf);
+        if let Some(file) = &stored {
+            // In QEMU's options a comma within a value is doubled.
+            let path = file.path().display().to_string().replace(',', ",,");
+            let address = board.stored.address;
+            command.arg("-device").arg(format!("loader,file={path},addr={address:#x},force-raw=on"));
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         own_group(&mut command);
         let mut child = command.spawn().map_err(io)?;
@@ -56,7 +70,7 @@ impl Qemu {
                 }
             }
         });
-        Ok(Self { child, stdin, received, complaints })
+        Ok(Self { child, stdin, received, complaints, _stored: stored })
     }
 }
 

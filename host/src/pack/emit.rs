@@ -62,7 +62,10 @@ pub(super) fn emit(
     logit_scale: f64,
     facts: &BlobFacts<'_>,
 ) -> Result<Vec<u8>, PackError> {
-    let lifetimes: Vec<Lifetime> = values.iter().map(Value::lifetime).collect();
+    let mut lifetimes: Vec<Lifetime> = values.iter().map(Value::lifetime).collect();
+    for step in steps.iter().filter(|step| matches!(step.action, Action::Add { .. })) {
+        lifetimes[step.output].in_place_of.clone_from(&step.inputs);
+    }
     let places = plan(&lifetimes);
     let placed = values.iter().zip(&places.offsets).map(|(value, &offset)| value.placed(offset));
     let tensors = placed.collect::<Result<Vec<Tensor>, _>>()?;
@@ -87,7 +90,8 @@ pub(super) fn emit(
 impl Value {
     fn lifetime(&self) -> Lifetime {
         let width = if self.kind == TensorKind::I32 { 4 } else { 1 };
-        Lifetime { bytes: self.shape.elements() * width, first: self.first, last: self.last }
+        let bytes = self.shape.elements() * width;
+        Lifetime { bytes, first: self.first, last: self.last, in_place_of: Vec::new() }
     }
 
     fn placed(&self, offset: usize) -> Result<Tensor, PackError> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use releq_firmware::kernels::CoreClass;
 use releq_shared::Bitwidth;
 use releq_shared::blob::{
     Activation, BlobWriter, ChannelTable, Channels, Conv2d, Dense, FusedPool, Op as BlobOp, PoolKind, Section, Tensor,
@@ -11,9 +10,10 @@ use releq_shared::blob::{
 use releq_shared::layout::Layout;
 use releq_shared::requantize::Requantize;
 
-use super::PackError;
+use super::costs::CostTable;
 use super::emit::{Action, Step, Value, emit};
 use super::layer::{BatchNorm, ChannelAffine, FoldedWeights, channels_last};
+use super::{PackError, Target, layouts};
 use crate::data::PixelGrid;
 use crate::network::{Graph, Node, NodeId, Op, Shape, Unit, UnitKind};
 use crate::quantize::{ActivationGrid, QuantizedWeights};
@@ -34,7 +34,7 @@ pub struct BlobFacts<'a> {
     pub config_hash: u64,
 }
 
-/// Packs a trained, quantised network for a target.
+/// Packs a trained, quantised network for a target, in the layouts of the lowest recorded cost.
 ///
 /// # Errors
 /// [`PackError`] names the layer that cannot be packed.
@@ -42,9 +42,25 @@ pub fn pack(
     model: &Model,
     quantization: &Quantization,
     facts: &BlobFacts<'_>,
-    target: CoreClass,
+    target: impl Into<Target>,
 ) -> Result<Vec<u8>, PackError> {
-    let mut lowering = Lowering::new(model, quantization, facts, target);
+    let target = target.into();
+    pack_by(model, quantization, facts, target, CostTable::recorded(target.class).as_ref())
+}
+
+/// As [`pack`], by a table of costs of one's own.
+///
+/// # Errors
+/// [`PackError`] names the layer that cannot be packed.
+pub fn pack_by(
+    model: &Model,
+    quantization: &Quantization,
+    facts: &BlobFacts<'_>,
+    target: Target,
+    costs: Option<&CostTable>,
+) -> Result<Vec<u8>, PackError> {
+    let mut lowering = Lowering::new(model, quantization, facts);
+    lowering.choose_layouts(target, costs)?;
     for unit in model.units() {
         lowering.lower(unit)?;
     }
@@ -56,7 +72,8 @@ struct Lowering<'a> {
     model: &'a Model,
     graph: &'a Graph,
     quantization: &'a Quantization,
-    target: CoreClass,
+    /// Of the layers with weights, by name.
+    layouts: BTreeMap<&'a str, Layout>,
     writer: BlobWriter,
     values: Vec<Value>,
     /// The tensor that holds each node's output.
@@ -66,14 +83,14 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(model: &'a Model, quantization: &'a Quantization, facts: &BlobFacts<'_>, target: CoreClass) -> Self {
+    fn new(model: &'a Model, quantization: &'a Quantization, facts: &BlobFacts<'_>) -> Self {
         let grid = ActivationGrid { scale: facts.grid.scale, zero_point: facts.grid.zero_point };
         let input = Value { shape: model.graph().input(), kind: TensorKind::U8, grid, first: 0, last: 0 };
         Self {
             model,
             graph: model.graph(),
             quantization,
-            target,
+            layouts: BTreeMap::new(),
             writer: BlobWriter::new(),
             values: vec![input],
             of_node: BTreeMap::from([(NodeId(0), 0)]),
@@ -181,7 +198,7 @@ impl<'a> Lowering<'a> {
         let (bias, scale) = folded.channels(&name, input_scale, input_grid.zero_point, output_scale)?;
         let (bits, _) = self.bits(&name)?;
         let pool = self.pool_behind(unit)?;
-        let layout = self.layout(node, input_shape, pool.map(|(_, pool)| pool), bits);
+        let layout = self.layouts.get(name.as_str()).copied().unwrap_or(Layout::Bitstream);
         let section = layout.pack(&folded.codes, bias.len(), folded.columns, bits);
         let codes = self.writer.section(&section);
         let channels = self.writer.channels(Channels { bias: &bias, scale: &scale });
@@ -212,8 +229,22 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// The layout in which the target runs a layer fastest, asked with the operation that it will be.
-    fn layout(&self, node: &Node, input: Shape, pool: Option<FusedPool>, bits: Bitwidth) -> Layout {
+    /// Chooses the layouts of all layers, since they share what weights may take beyond their bits.
+    fn choose_layouts(&mut self, target: Target, costs: Option<&CostTable>) -> Result<(), PackError> {
+        let mut ops = Vec::new();
+        for unit in self.model.units().iter().filter(|unit| unit.kind == UnitKind::Weights) {
+            let node = self.graph.node(unit.head);
+            ops.push(self.outline(node, self.pool_behind(unit)?, self.bits(&node.name)?.0));
+        }
+        let chosen = layouts::choose(&ops, target, costs);
+        self.layouts = ops.iter().map(BlobOp::name).zip(chosen).collect();
+        Ok(())
+    }
+
+    /// The operation that a layer will be, as far as its shape goes.
+    fn outline(&self, node: &'a Node, pool: Option<(NodeId, FusedPool)>, bits: Bitwidth) -> BlobOp<'a> {
+        let input = self.graph.node(node.inputs[0]).shape;
+        let output = pool.map_or(node.shape, |(id, _)| self.graph.node(id).shape);
         let tensor = |shape: Shape| Tensor {
             offset: 0,
             height: shape.height as u16,
@@ -224,9 +255,9 @@ impl<'a> Lowering<'a> {
         };
         let (codes, channels) = (Section::default(), ChannelTable::default());
         let weights = Weights { bits, z: 0, layout: Layout::Bitstream, codes, channels };
-        let (name, input, output) = (node.name.as_str(), tensor(input), tensor(node.shape));
+        let (name, input, output) = (node.name.as_str(), tensor(input), tensor(output));
         let activation = Activation::FULL;
-        let op = match node.op {
+        match node.op {
             Op::Conv2d { kernel, stride, padding: (rows, columns), groups, .. } => BlobOp::Conv2d(Conv2d {
                 name,
                 input,
@@ -235,14 +266,12 @@ impl<'a> Lowering<'a> {
                 stride: [stride.0 as u8, stride.1 as u8],
                 padding: [rows as u8, columns as u8, rows as u8, columns as u8],
                 groups: groups as u16,
-                pool,
+                pool: pool.map(|(_, pool)| pool),
                 activation,
                 weights,
             }),
             _ => BlobOp::Dense(Dense { name, input, output, activation, weights }),
-        };
-        let layout = self.target.preferred_layout(&op, bits);
-        if layout.holds(bits) { layout } else { Layout::Bitstream }
+        }
     }
 
     /// The max pooling that alone reads a convolution.

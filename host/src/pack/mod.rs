@@ -1,12 +1,17 @@
 //! From a trained network to a blob: fold, calibrate, plan, lay out.
 
+pub mod costs;
+pub mod describe;
 mod emit;
 pub mod integer;
 pub mod layer;
+pub mod layouts;
 mod lower;
+mod placement;
 pub mod plan;
 
-pub use lower::{BlobFacts, pack};
+pub use layouts::Target;
+pub use lower::{BlobFacts, pack, pack_by};
 pub use releq_firmware::kernels::CoreClass;
 
 use releq_shared::blob::BlobError;

@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use releq_shared::blob::{AlignedCopy, Blob};
+
 use super::{StageError, percent};
 use crate::data::Images;
 use crate::device::link::{Link, Patience};
 use crate::device::qemu::Qemu;
-use crate::device::{Board, DeviceMeasurement, firmware, toolchain};
+use crate::device::{Board, DeviceError, DeviceMeasurement, Placement, firmware, toolchain};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::run::RunFolder;
@@ -25,6 +27,19 @@ pub struct MeasureOptions {
 /// # Errors
 /// [`StageError`].
 pub fn boot(board: &Board, progress: Progress, on_log: impl FnMut(&str) + 'static) -> Result<Link<Qemu>, StageError> {
+    boot_with(board, None, progress, on_log)
+}
+
+/// [`boot`] with something in the flash set aside for a model.
+///
+/// # Errors
+/// [`StageError`].
+pub fn boot_with(
+    board: &Board,
+    stored: Option<&[u8]>,
+    progress: Progress,
+    on_log: impl FnMut(&str) + 'static,
+) -> Result<Link<Qemu>, StageError> {
     let qemu = toolchain::ensure_qemu(progress)?;
     let started = Instant::now();
     progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
@@ -36,11 +51,12 @@ pub fn boot(board: &Board, progress: Progress, on_log: impl FnMut(&str) + 'stati
         firmware.flash_bytes(),
         started.elapsed().as_secs_f64()
     ));
-    let emulator = Qemu::start(&qemu, board, &firmware.elf)?;
+    let emulator = Qemu::start(&qemu, board, &firmware.elf, stored)?;
     Ok(Link::new(emulator, Patience::default()).with_logs(&firmware.bytes, on_log))
 }
 
-/// Runs a model over the first test images on a board that is booted for it. Also gives the seconds from the board's
+/// Runs a model over the first test images on a board that is booted for it, with the model in its flash if RAM has no room.
+/// Also gives the seconds from the board's
 /// first word to its last.
 ///
 /// # Errors
@@ -52,14 +68,17 @@ pub fn measure_on(
     options: MeasureOptions,
     progress: Progress,
 ) -> Result<(DeviceMeasurement, f64), StageError> {
-    let mut link = boot(board, progress, move |line| {
+    let aligned = AlignedCopy::new(model);
+    let placement = Placement::choose(board, &Blob::new_checked(&aligned).map_err(DeviceError::Blob)?)?;
+    let stored = (placement == Placement::Flash).then_some(model);
+    let mut link = boot_with(board, stored, progress, move |line| {
         if options.verbose {
             eprintln!("{:>12} {line}", "board");
         }
     })?;
     let images = test.first(options.samples);
     let mut task = progress.task("measure", images.len() as u64);
-    let measured = crate::device::measure(&mut link, model, &images, &mut |done| {
+    let measured = crate::device::measure(&mut link, model, placement, &images, &mut |done| {
         task.set(done as u64, String::new);
         interrupt::check()
     })?;

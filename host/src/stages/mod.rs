@@ -25,7 +25,7 @@ use crate::train::checkpoint::CheckpointError;
 
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
-pub use measure::{MeasureOptions, boot, measure, measure_on};
+pub use measure::{MeasureOptions, boot, boot_with, measure, measure_on};
 pub use pack::pack;
 pub use search::search;
 pub use train::train;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{StageError, Workshop, files, percent};
 use crate::pack::integer::run_blob;
-use crate::pack::{self, BlobFacts, CoreClass};
+use crate::pack::{self, BlobFacts, Target};
 use crate::run::{RunFolder, write_atomically};
 use crate::train::checkpoint;
 
@@ -13,7 +13,7 @@ use crate::train::checkpoint;
 ///
 /// # Errors
 /// [`StageError`].
-pub fn pack(run: &mut RunFolder, workshop: &Workshop, target: CoreClass) -> Result<Vec<u8>, StageError> {
+pub fn pack(run: &mut RunFolder, workshop: &Workshop, target: impl Into<Target>) -> Result<Vec<u8>, StageError> {
     let started = Instant::now();
     let Workshop { data, graph, devices, progress, .. } = workshop;
     let device = devices.first();

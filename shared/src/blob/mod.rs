@@ -29,7 +29,7 @@ pub use header::{Header, Provenance};
 pub use op::{
     Activation, Add, ChannelTable, Conv2d, Dense, FusedPool, Op, Pool, PoolKind, Section, Tensor, TensorKind, Weights,
 };
-pub use reader::{Blob, Ops};
+pub use reader::{Blob, Ops, stated_len};
 #[cfg(feature = "alloc")]
 pub use writer::{AlignedCopy, BlobWriter, Channels};
 

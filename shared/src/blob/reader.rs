@@ -21,6 +21,14 @@ pub struct Ops<'a> {
     left: u16,
 }
 
+/// The length that a blob at the start of `bytes` states, unchecked; `None` if there are fewer bytes than a prefix. For a
+/// reader that does not know where the blob in its flash ends.
+#[must_use]
+pub fn stated_len(bytes: &[u8]) -> Option<usize> {
+    let (_, len) = bytes.get(..PREFIX_LEN)?.split_first_chunk::<8>()?;
+    Some(u32::from_le_bytes(*len.first_chunk()?) as usize)
+}
+
 impl<'a> Blob<'a> {
     /// Checks all of `bytes` and gives access to them. They must start at a multiple of [`ALIGNMENT`] and be exactly
     /// one blob long.

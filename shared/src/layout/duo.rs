@@ -20,6 +20,7 @@ const ROWS: usize = 4;
 impl Duo {
     /// Codes of `bits`, `None` for more than 5.
     #[must_use]
+    #[inline]
     pub const fn new(bits: Bitwidth) -> Option<Self> {
         match bits.get() {
             1..=5 => Some(Self { bits: bits.get() as usize }),
@@ -29,18 +30,21 @@ impl Duo {
 
     /// Bits of a code.
     #[must_use]
+    #[inline]
     pub const fn bits(self) -> usize {
         self.bits
     }
 
     /// Columns in a word.
     #[must_use]
+    #[inline]
     pub const fn slots(self) -> usize {
         16 / self.bits
     }
 
     /// Bytes of four rows of `columns`.
     #[must_use]
+    #[inline]
     pub const fn set_len(self, columns: usize) -> usize {
         columns.div_ceil(self.slots()) * 8
     }

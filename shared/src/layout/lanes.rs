@@ -54,6 +54,7 @@ impl Lanes {
     /// One row a word, `None` for 1 and 2 bits, for which [`Lanes::twin`] is better, and for 6 and 7, which would waste too
     /// much.
     #[must_use]
+    #[inline]
     pub const fn single(bits: Bitwidth, interleave: usize) -> Option<Self> {
         match bits.get() {
             3 | 4 | 5 | 8 => Some(Self { bits: bits.get() as usize, kind: Kind::Single, interleave }),
@@ -63,6 +64,7 @@ impl Lanes {
 
     /// Two rows a word, `None` for codes of more than 2 bits.
     #[must_use]
+    #[inline]
     pub const fn twin(bits: Bitwidth, interleave: usize) -> Option<Self> {
         match bits.get() {
             1 | 2 => Some(Self { bits: bits.get() as usize, kind: Kind::Twin, interleave }),
@@ -72,6 +74,7 @@ impl Lanes {
 
     /// One lane a word, `None` for codes of more than 5 bits.
     #[must_use]
+    #[inline]
     pub const fn wide(bits: Bitwidth) -> Option<Self> {
         match bits.get() {
             1..=5 => Some(Self { bits: bits.get() as usize, kind: Kind::Wide, interleave: 1 }),
@@ -81,18 +84,21 @@ impl Lanes {
 
     /// Whether words are one lane.
     #[must_use]
+    #[inline]
     pub const fn is_wide(self) -> bool {
         matches!(self.kind, Kind::Wide)
     }
 
     /// Bits of a code.
     #[must_use]
+    #[inline]
     pub const fn bits(self) -> usize {
         self.bits
     }
 
     /// Rows that share a word: 1 or 2.
     #[must_use]
+    #[inline]
     pub const fn rows_per_word(self) -> usize {
         match self.kind {
             Kind::Single | Kind::Wide => 1,
@@ -102,6 +108,7 @@ impl Lanes {
 
     /// Bytes of a word.
     #[must_use]
+    #[inline]
     pub const fn word_len(self) -> usize {
         match (self.kind, self.bits) {
             (Kind::Wide, 1) => 2,
@@ -111,6 +118,7 @@ impl Lanes {
 
     /// Pairs in a word.
     #[must_use]
+    #[inline]
     pub const fn slots(self) -> usize {
         match self.kind {
             Kind::Single => 16 / self.bits,
@@ -121,6 +129,7 @@ impl Lanes {
 
     /// Words in a group.
     #[must_use]
+    #[inline]
     pub const fn words_per_group(self) -> usize {
         match self.kind {
             Kind::Single => 2,
@@ -131,18 +140,21 @@ impl Lanes {
 
     /// Pairs in a group: an even number, save in wide lanes.
     #[must_use]
+    #[inline]
     pub const fn pairs_per_group(self) -> usize {
         self.slots() * self.words_per_group()
     }
 
     /// Pairs that `columns` make.
     #[must_use]
+    #[inline]
     pub const fn pairs(columns: usize) -> usize {
         columns.div_ceil(2)
     }
 
     /// Bytes of the partial word of what is left behind a row's whole groups: 0, 2 or 4.
     #[must_use]
+    #[inline]
     pub const fn partial_len(self, pairs: usize) -> usize {
         match (pairs % self.slots(), self.kind) {
             (0, _) => 0,
@@ -153,6 +165,7 @@ impl Lanes {
 
     /// The word that a halfword stands for: its pair in the last slot.
     #[must_use]
+    #[inline]
     pub const fn widen(self, halfword: u16) -> u32 {
         let word = halfword as u32;
         word | word << (16 + self.bits)
@@ -160,6 +173,7 @@ impl Lanes {
 
     /// Bytes of one row (or twin) of `columns`.
     #[must_use]
+    #[inline]
     pub const fn row_len(self, columns: usize) -> usize {
         let pairs = Self::pairs(columns);
         pairs / self.slots() * self.word_len() + self.partial_len(pairs)

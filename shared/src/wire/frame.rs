@@ -3,6 +3,8 @@
 //! A zero byte never occurs inside a frame, so a receiver that has lost its place finds it again at the next one. What
 //! does not decode, is too long or fails its checksum is dropped and counted; the sender will repeat itself.
 
+use serde::Serialize;
+
 use crate::blob::CRC32;
 
 /// The longest payload.
@@ -67,17 +69,69 @@ pub fn encode(kind: FrameKind, sequence: u16, payload: &[u8], out: &mut [u8]) ->
     if payload.len() > PAYLOAD_MAX || out.len() < encoded_max(payload.len()) {
         return None;
     }
-    let [low, high] = sequence.to_le_bytes();
-    let header = [kind.byte(), low, high];
-    let mut digest = CRC32.digest();
-    digest.update(&header);
-    digest.update(payload);
-    let crc = digest.finalize().to_le_bytes();
-    let mut cobs = Cobs { out, at: 1, code_at: 0, code: 1 };
-    for &byte in header.iter().chain(payload).chain(&crc) {
-        cobs.push(byte);
+    let mut framer = Framer::new(kind, sequence, out);
+    framer.put(payload);
+    Some(framer.finish())
+}
+
+/// Writes the frame of a message to `out`, which is as long as the longest frame, and returns its length on the wire:
+/// [`encode`] of the message in postcard, without a buffer for it. `None` if it is longer than [`PAYLOAD_MAX`].
+pub fn encode_message(sequence: u16, message: &impl Serialize, out: &mut [u8; FRAME_MAX]) -> Option<usize> {
+    let framer = Framer::new(FrameKind::Message, sequence, out);
+    postcard::serialize_with_flavor(message, Payload { framer, left: PAYLOAD_MAX }).ok()
+}
+
+/// A frame in the making.
+struct Framer<'a> {
+    digest: crc::Digest<'static, u32, crc::Table<1>>,
+    cobs: Cobs<'a>,
+}
+
+impl<'a> Framer<'a> {
+    fn new(kind: FrameKind, sequence: u16, out: &'a mut [u8]) -> Self {
+        let mut framer = Self { digest: CRC32.digest(), cobs: Cobs { out, at: 1, code_at: 0, code: 1 } };
+        let [low, high] = sequence.to_le_bytes();
+        framer.put(&[kind.byte(), low, high]);
+        framer
     }
-    Some(cobs.finish())
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+        for &byte in bytes {
+            self.cobs.push(byte);
+        }
+    }
+
+    fn finish(mut self) -> usize {
+        for byte in self.digest.finalize().to_le_bytes() {
+            self.cobs.push(byte);
+        }
+        self.cobs.finish()
+    }
+}
+
+/// Where postcard writes a frame's payload.
+struct Payload<'a> {
+    framer: Framer<'a>,
+    left: usize,
+}
+
+impl postcard::ser_flavors::Flavor for Payload<'_> {
+    type Output = usize;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.left = self.left.checked_sub(bytes.len()).ok_or(postcard::Error::SerializeBufferFull)?;
+        self.framer.put(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.framer.finish())
+    }
 }
 
 /// Consistent overhead byte stuffing, byte by byte: the `cobs` crate wants the whole frame in one slice, which would cost
@@ -273,6 +327,17 @@ mod tests {
                 prop_assert!(frame.is_err(), "{frame:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_makes_the_frame_of_its_postcard_form() {
+        let message = (7u8, 300u32, &[0u8, 1, 0, 255][..], "text");
+        let mut out = [0; FRAME_MAX];
+        let len = encode_message(77, &message, &mut out).unwrap();
+        assert_eq!(out[..len], framed(77, postcard::to_slice(&message, &mut [0; 64]).unwrap()));
+        let bytes = [1u8; PAYLOAD_MAX];
+        assert!(encode_message(0, &&bytes[..PAYLOAD_MAX - 2], &mut out).is_some());
+        assert_eq!(encode_message(0, &&bytes[..PAYLOAD_MAX - 1], &mut out), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::blob::BlobError;
 /// The protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
 /// Logits of one reply.
-pub const LOGITS_A_REPLY: usize = 128;
+pub const LOGITS_A_REPLY: usize = 64;
 /// Operations of one reply.
 pub const TICKS_A_REPLY: usize = 32;
 
@@ -62,10 +62,12 @@ pub enum Request<'a> {
     Memory,
     /// Start again as after power-up.
     Reset,
+    /// Use the model that lies in the device's flash. The one before is gone.
+    UseStored,
 }
 
 /// What a device answers.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "a reply lives on the stack for one exchange; boxes would need an allocator"
 )]
@@ -76,7 +78,7 @@ pub enum Response<'a> {
     Hello(HelloReply<'a>),
     /// The request is done; nothing more to say.
     Done,
-    /// To [`Request::LoadEnd`].
+    /// To [`Request::LoadEnd`] and [`Request::UseStored`].
     Loaded(LoadedReply),
     /// To [`Request::Infer`] and [`Request::Logits`].
     Logits {
@@ -219,6 +221,8 @@ pub enum DeviceError {
     },
     /// There was no inference that this could be about.
     NoInference,
+    /// What lies in the device's flash, if anything, is no model that it accepts.
+    Stored(BlobError),
 }
 
 impl fmt::Display for DeviceError {
@@ -238,6 +242,7 @@ impl fmt::Display for DeviceError {
             Self::NoModel => f.write_str("the board has no valid model; load one first"),
             Self::InputLength { given, wanted } => write!(f, "the input has {given} bytes, the model takes {wanted}"),
             Self::NoInference => f.write_str("the board has not run the model yet"),
+            Self::Stored(error) => write!(f, "the board has no valid model in its flash: {error}"),
         }
     }
 }

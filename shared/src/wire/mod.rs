@@ -4,7 +4,9 @@
 mod frame;
 mod message;
 
-pub use frame::{Decoder, FRAME_MAX, Frame, FrameError, FrameKind, HEADER_LEN, PAYLOAD_MAX, encode, encoded_max};
+pub use frame::{
+    Decoder, FRAME_MAX, Frame, FrameError, FrameKind, HEADER_LEN, PAYLOAD_MAX, encode, encode_message, encoded_max,
+};
 pub use message::{
     Counter, DeviceError, HelloReply, LOGITS_A_REPLY, LoadedReply, MemoryReply, OpTicks, PROTOCOL_VERSION, Request,
     Response, TICKS_A_REPLY,

@@ -5,6 +5,7 @@
 use core::arch::naked_asm;
 
 use super::{ROWS, Set, words_between_flushes};
+use crate::needs;
 
 /// What a loop is told. Loops know the places by number.
 #[repr(C)]
@@ -28,11 +29,12 @@ pub(super) fn run_set(set: Set<'_>) {
     assert!(activations.len().is_multiple_of(duo.slots()) && weights.as_ptr().addr().is_multiple_of(4));
     assert!(weights.len() >= activations.len() / duo.slots() * 8);
     let run: Loop = match duo.bits() {
-        1 => duo1,
-        2 => duo2,
-        3 => duo3,
-        4 => duo4,
-        _ => duo5,
+        1 if needs::dense_of(1) => duo1,
+        2 if needs::dense_of(2) => duo2,
+        3 if needs::dense_of(3) => duo3,
+        4 if needs::dense_of(4) => duo4,
+        5 if needs::dense_of(5) => duo5,
+        _ => needs::lacking(),
     };
     let range = activations.as_ptr_range();
     run(&Arguments {

@@ -12,6 +12,7 @@ use super::plan::{Plan, pairs_of, words_a_pair};
 use super::{PIXELS, Shape, Strip, clear, run_strip};
 use crate::arena::Places;
 use crate::kernels::{CoreClass, Matrix, Sink};
+use crate::needs::{self, Need, needed};
 
 /// Whether a pooling fits the four pixels that are computed together.
 #[must_use]
@@ -60,7 +61,7 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
     };
     let mut sink = Sink::new(places.output, &op.output, op.activation);
     let (height, width) = (usize::from(op.output.height), usize::from(op.output.width));
-    if let Some(pool) = op.pool {
+    if let (Some(pool), true) = (op.pool, needed(Need::PooledConv2d)) {
         let [down, right] = pool.stride.map(usize::from);
         let columns = usize::from(pool.size[1]);
         // A window of fewer than four places has its last one more than once.
@@ -78,6 +79,9 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
             }
         }
         return true;
+    }
+    if !needed(Need::PlainConv2d) {
+        needs::lacking();
     }
     let in_a_row = layer.spread.window([[0, 0], [0, 1], [0, 2], [0, 3]]);
     let mut position @ [mut y, mut x] = [0, 0];

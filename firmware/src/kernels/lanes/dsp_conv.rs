@@ -10,6 +10,7 @@ use core::arch::naked_asm;
 use releq_shared::layout::Lanes;
 
 use super::{PIXELS, Strip};
+use crate::needs;
 
 /// What a loop is told. The order is that in which the loops load it.
 #[repr(C)]
@@ -64,12 +65,13 @@ impl Shape {
         // The loads before the entry: those of the words of skipped slots, and that of the first word.
         let loads = skipped / lanes.slots() + usize::from(twin || partial != 0);
         let run: Loop = match (lanes.bits(), twin) {
-            (1, true) => twin1,
-            (_, true) => twin2,
-            (3, false) => single3,
-            (4, false) => single4,
-            (5, false) => single5,
-            _ => single8,
+            (1, true) if needs::conv2d_of(1) => twin1,
+            (2, true) if needs::conv2d_of(2) => twin2,
+            (3, false) if needs::conv2d_of(3) => single3,
+            (4, false) if needs::conv2d_of(4) => single4,
+            (5, false) if needs::conv2d_of(5) => single5,
+            (8, false) if needs::conv2d_of(8) => single8,
+            _ => needs::lacking(),
         };
         Self {
             run,

@@ -7,6 +7,7 @@
 use core::arch::naked_asm;
 
 use super::{ABREAST, Band};
+use crate::needs;
 
 /// What a loop is told. The order is that in which the loops load it.
 #[repr(C)]
@@ -41,12 +42,13 @@ pub(super) fn run_band(band: Band<'_>) {
         sums: sums.as_mut_ptr().wrapping_add(before),
     };
     let run: Loop = match (lanes.bits(), twin) {
-        (1, true) => twin1,
-        (2, true) => twin2,
-        (3, false) => single3,
-        (4, false) => single4,
-        (5, false) => single5,
-        _ => single8,
+        (1, true) if needs::dense_of(1) => twin1,
+        (2, true) if needs::dense_of(2) => twin2,
+        (3, false) if needs::dense_of(3) => single3,
+        (4, false) if needs::dense_of(4) => single4,
+        (5, false) if needs::dense_of(5) => single5,
+        (8, false) if needs::dense_of(8) => single8,
+        _ => needs::lacking(),
     };
     run(&arguments);
 }

@@ -10,6 +10,9 @@ use super::{
     wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables},
     writer::Writer,
 };
+#[cfg(not(core_class = "armv7em"))]
+use crate::needs::conv2d_of;
+use crate::needs::{self, Need, needed};
 
 /// What all placements of a convolution have in common.
 pub(super) struct Spread<'a> {
@@ -29,9 +32,14 @@ pub(super) struct Spread<'a> {
 
 /// Pairs whose places must be looked up, and so kept in scratch: all, or none.
 pub(super) fn pairs_to_look_up(op: &Conv2d<'_>, lanes: Lanes) -> usize {
-    let reach = usize::from(op.input.width) * usize::from(op.input.channels) * usize::from(op.kernel[0]);
     let by_quads = op.input.channels.is_multiple_of(4);
-    if lanes.is_wide() || by_quads || reach > usize::from(u16::MAX) { 0 } else { Lanes::pairs(op.columns() as usize) }
+    if lanes.is_wide() || by_quads || !has_short_reach(op) { 0 } else { Lanes::pairs(op.columns() as usize) }
+}
+
+/// Whether a kernel's last activation lies so near its first that the place of each fits 16 bits.
+pub(crate) fn has_short_reach(op: &Conv2d<'_>) -> bool {
+    let reach = usize::from(op.input.width) * usize::from(op.input.channels) * usize::from(op.kernel[0]);
+    reach <= usize::from(u16::MAX)
 }
 
 /// How the four placements that are computed together lie to one another.
@@ -117,7 +125,7 @@ impl<'a> Spread<'a> {
         let Window { back, forth, .. } = window;
         let inside =
             y + back[0] >= 0 && x + back[1] >= 0 && y + forth[0] <= self.last[0] && x + forth[1] <= self.last[1];
-        if inside {
+        if inside || !needed(Need::Padding) {
             let first = y as usize * self.row_len + x as usize * self.channels;
             let inside = window.offsets.map(|offset| first.wrapping_add_signed(offset));
             return Patches { corners: [[0; 2]; PIXELS], inside: Some(inside) };
@@ -139,13 +147,13 @@ impl<'a> Spread<'a> {
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
             let mut unwanted = [0; PIXELS];
             let totals = totals.unwrap_or(&mut unwanted);
-            if by_tables(self.lanes) {
+            if conv2d_of(1) && by_tables(self.lanes) {
                 return self.fill_tables(patches, cursor, pairs, totals);
             }
             self.fill_wide(patches, *cursor, self.lanes.bits(), pairs.as_chunks_mut::<2>().0, totals);
             return cursor.advance(columns, self.run);
         }
-        let by_quads = self.channels.is_multiple_of(4);
+        let by_quads = !needed(Need::LooseChannels) || self.channels.is_multiple_of(4);
         if let (Some(corners), true) = (patches.inside, by_quads) {
             self.rows(corners, *cursor, pairs, totals);
             return cursor.advance(columns, self.run);
@@ -153,9 +161,10 @@ impl<'a> Spread<'a> {
         let mut unwanted = [0; PIXELS];
         let totals = totals.unwrap_or(&mut unwanted);
         match patches.inside {
-            _ if by_quads => self.positions(patches, cursor.column, pairs, totals),
+            _ if needed(Need::Padding) && by_quads => self.positions(patches, cursor.column, pairs, totals),
             Some(corners) if !self.offsets.is_empty() => self.look_up(corners, cursor.column / 2, pairs, totals),
-            _ => self.columns(patches, cursor.column, pairs, totals),
+            _ if needed(Need::SingleColumns) => self.columns(patches, cursor.column, pairs, totals),
+            _ => needs::lacking(),
         }
         cursor.advance(columns, self.run);
     }

@@ -59,6 +59,7 @@ use mul_table::build_tables;
 
 pub use conv::{conv2d, pools};
 pub use dense::dense;
+pub(crate) use expand::has_short_reach;
 pub use plan::scratch_bytes;
 
 use releq_shared::layout::Lanes;

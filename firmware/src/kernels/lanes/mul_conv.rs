@@ -12,6 +12,7 @@ use releq_shared::layout::Lanes;
 use super::mul_table::run_look_up;
 use super::wide::{by_tables, words_between_flushes};
 use super::{PIXELS, Strip};
+use crate::needs;
 
 /// What a loop is told. Loops know the places by number.
 #[repr(C)]
@@ -60,10 +61,13 @@ impl Shape {
     pub(super) fn new(lanes: Lanes, pairs: usize) -> Self {
         let left = pairs % lanes.slots();
         let run: Loop = match lanes.bits() {
-            2 => wide2,
-            3 => wide3,
-            4 => wide4,
-            _ => wide5,
+            // Done by tables.
+            1 => idle,
+            2 if needs::conv2d_of(2) => wide2,
+            3 if needs::conv2d_of(3) => wide3,
+            4 if needs::conv2d_of(4) => wide4,
+            5 if needs::conv2d_of(5) => wide5,
+            _ => needs::lacking(),
         };
         Self {
             by_tables: by_tables(lanes),
@@ -78,8 +82,11 @@ impl Shape {
     }
 }
 
+/// The loop of codes that are looked up in tables.
+extern "C" fn idle(_: &Arguments) {}
+
 pub(super) fn run_strip(shape: &Shape, strip: Strip<'_>) {
-    if shape.by_tables {
+    if needs::conv2d_of(1) && shape.by_tables {
         return run_look_up(strip);
     }
     let Strip { activations, weights, row_len, sums } = strip;

@@ -6,6 +6,7 @@ use core::arch::naked_asm;
 
 use super::PIXELS;
 use super::writer::Word;
+use crate::needs;
 
 /// A run of columns to pack. Loops know the places by number.
 #[repr(C)]
@@ -54,11 +55,12 @@ pub(super) fn pack(
         slots,
     };
     let pack = match bits {
-        0 => pack_plain,
-        2 => pack2,
-        3 => pack3,
-        4 => pack4,
-        _ => pack5,
+        0 if needs::conv2d_of(1) => pack_plain,
+        2 if needs::conv2d_of(2) => pack2,
+        3 if needs::conv2d_of(3) => pack3,
+        4 if needs::conv2d_of(4) => pack4,
+        5 if needs::conv2d_of(5) => pack5,
+        _ => needs::lacking(),
     };
     pack(&mut run);
     let missing = run.word_end.addr().wrapping_sub(run.end.addr());

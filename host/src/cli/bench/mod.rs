@@ -1,10 +1,16 @@
-//! `releq bench`: measurements of this machine and of boards.
+//! `releq bench`: what models and kernels cost on a board, and training steps on this machine.
 
+mod kernels;
+mod model;
 mod train;
 
 use clap::{Args, Subcommand};
 
-/// Measure: training steps on this machine
+/// Measure what a model or a kernel costs on a board, and a training step on this machine
+///
+/// The qemu-… boards count instructions, exactly: the same model gives the same figure on every machine, so a figure can be
+/// compared with yesterday's, or with another library's, to the last digit. They are no cycles; a real core takes a little
+/// more than one cycle an instruction. Nothing here needs a trained network.
 #[derive(Args, Debug)]
 pub(super) struct BenchArgs {
     #[command(subcommand)]
@@ -13,11 +19,15 @@ pub(super) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    Model(model::ModelArgs),
+    Kernels(kernels::KernelsArgs),
     Train(train::TrainBenchArgs),
 }
 
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.bench {
+        Bench::Model(args) => model::run(args),
+        Bench::Kernels(args) => kernels::run(args),
         Bench::Train(args) => train::run(args),
     }
 }

@@ -1,0 +1,102 @@
+//! A board on which one model after the other is measured.
+
+use std::path::PathBuf;
+
+use releq_shared::blob::{AlignedCopy, Blob};
+use releq_shared::wire::Counter;
+
+use super::kernels::{KernelCase, KernelCost};
+use super::model::{ModelCost, measure_model};
+use crate::device::firmware::{self, Firmware};
+use crate::device::link::Patience;
+use crate::device::qemu::Qemu;
+use crate::device::{Board, DeviceError, Link, Placement, toolchain};
+use crate::progress::Progress;
+
+/// A board with its firmware. It is booted once for all models that RAM has room for, and once for each other, with that in
+/// its flash.
+pub struct Bench {
+    board: Board,
+    emulator: PathBuf,
+    firmware: Firmware,
+    /// Whether the board's log is shown.
+    verbose: bool,
+    link: Option<Link<Qemu>>,
+}
+
+impl Bench {
+    /// Builds a board's firmware.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn new(board: Board, progress: Progress, verbose: bool) -> Result<Self, DeviceError> {
+        let emulator = toolchain::ensure_qemu(progress)?;
+        progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
+        let firmware = firmware::build(&board, progress)?;
+        Ok(Self { board, emulator, firmware, verbose, link: None })
+    }
+
+    /// The board.
+    #[must_use]
+    pub const fn board(&self) -> &Board {
+        &self.board
+    }
+
+    fn boot(&self, stored: Option<&[u8]>) -> Result<Link<Qemu>, DeviceError> {
+        let emulator = Qemu::start(&self.emulator, &self.board, &self.firmware.elf, stored)?;
+        let verbose = self.verbose;
+        Ok(Link::new(emulator, Patience::default()).with_logs(&self.firmware.bytes, move |line| {
+            if verbose {
+                eprintln!("{:>12} {line}", "board");
+            }
+        }))
+    }
+
+    /// The link to the board, booted without a model.
+    fn link(&mut self) -> Result<&mut Link<Qemu>, DeviceError> {
+        let link = match self.link.take() {
+            Some(link) => link,
+            None => self.boot(None)?,
+        };
+        Ok(self.link.insert(link))
+    }
+
+    /// What the board counts: `instructions` or `cycles`.
+    ///
+    /// # Errors
+    /// [`DeviceError`].
+    pub fn unit(&mut self) -> Result<Option<&'static str>, DeviceError> {
+        Ok(match self.link()?.hello()?.counter {
+            Counter::Cycles => Some("cycles"),
+            Counter::Instructions { .. } => Some("instructions"),
+            Counter::None => None,
+        })
+    }
+
+    /// Runs a model on some random inputs, which follow from `seed`.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; [`DeviceError::DoesNotFit`] with what there is too little of.
+    pub fn model(&mut self, model: &[u8], inputs: usize, seed: u64) -> Result<ModelCost, DeviceError> {
+        let aligned = AlignedCopy::new(model);
+        let placement = Placement::choose(&self.board, &Blob::new_checked(&aligned)?)?;
+        let board = self.board.clone();
+        match placement {
+            Placement::Ram => measure_model(self.link()?, &board, model, placement, inputs, seed),
+            Placement::Flash => measure_model(&mut self.boot(Some(model))?, &board, model, placement, inputs, seed),
+        }
+    }
+
+    /// Runs a layer.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; [`DeviceError::Confused`] if the board computes something else than the host.
+    pub fn kernel(&mut self, case: KernelCase) -> Result<KernelCost, DeviceError> {
+        match self.model(&case.blob()?, 1, 1) {
+            Ok(measured) if measured.agrees_with_host => Ok(case.cost(Some(&measured))),
+            Ok(_) => Err(DeviceError::Confused),
+            Err(DeviceError::DoesNotFit { .. }) => Ok(case.cost(None)),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where a model goes on a board: over the link into RAM, or into flash before the board starts.
+
+use releq_firmware::engine::required_arena_on;
+use releq_shared::blob::Blob;
+
+use super::{Board, DeviceError};
+
+/// Where a model goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Over the link into RAM: nothing is flashed.
+    Ram,
+    /// Into the part of flash that is set aside for a model.
+    Flash,
+}
+
+impl Placement {
+    /// RAM if the model fits there, flash if it fits only there.
+    ///
+    /// # Errors
+    /// [`DeviceError::DoesNotFit`] if it fits neither, or if the board's arena is too small for it.
+    pub fn choose(board: &Board, blob: &Blob<'_>) -> Result<Self, DeviceError> {
+        let does_not_fit =
+            |what, needed, available| DeviceError::DoesNotFit { board: board.name.clone(), what, needed, available };
+        let arena = required_arena_on(blob, board.class()) as u64;
+        if arena > board.arena_bytes {
+            return Err(does_not_fit("working memory (activations and scratch)", arena, board.arena_bytes));
+        }
+        let model = blob.as_bytes().len() as u64;
+        match model {
+            _ if model <= board.model_bytes => Ok(Self::Ram),
+            _ if model <= board.stored.bytes => Ok(Self::Flash),
+            _ => Err(does_not_fit("flash", model, board.stored.bytes.max(board.model_bytes))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use releq_firmware::testing;
+    use releq_shared::Bitwidth;
+    use releq_shared::blob::AlignedCopy;
+
+    use super::*;
+    use crate::device::board;
+
+    fn choose(name: &str, bits: u8, change: impl FnOnce(&mut Board)) -> Result<Placement, DeviceError> {
+        let mut board = board::by_name(name).unwrap();
+        change(&mut board);
+        let model = AlignedCopy::new(&testing::lenet([Bitwidth::new(bits).unwrap(); 4], board.class(), 1));
+        Placement::choose(&board, &Blob::new_checked(&model).unwrap())
+    }
+
+    #[test]
+    fn a_model_goes_to_ram_if_it_fits_and_to_flash_if_not() {
+        assert_eq!(choose("qemu-mps2-an386", 1, |_| ()).unwrap(), Placement::Ram);
+        assert_eq!(choose("qemu-microbit", 1, |_| ()).unwrap(), Placement::Flash);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_with_both_numbers() {
+        let error = choose("qemu-microbit", 8, |_| ()).unwrap_err().to_string();
+        assert!(error.contains("bytes of flash on qemu-microbit, there are 131072"), "{error}");
+        let error = choose("qemu-microbit", 1, |board| board.arena_bytes = 3000).unwrap_err().to_string();
+        assert!(error.contains("working memory") && error.contains("there are 3000"), "{error}");
+    }
+}
