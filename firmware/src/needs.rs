@@ -46,7 +46,13 @@ const DENSE_BITS: u32 = 20;
 
 include!(concat!(env!("OUT_DIR"), "/needs.rs"));
 
+/// Whether this build is for one model.
+pub(crate) const ONE_MODEL: bool = HERE.0 != Needs::ALL;
+
 impl Needs {
+    /// Everything.
+    const ALL: u32 = u32::MAX;
+
     /// What `blob` needs on a core of some class.
     #[must_use]
     pub fn of(blob: &Blob<'_>, class: CoreClass) -> Self {
