@@ -1,7 +1,7 @@
 //! Reads headers and operations from their postcard form.
 //!
-//! Postcard's own reader, made by serde for these types, takes three times the flash of this one and three times the
-//! instructions, at every operation of every inference. It stays the definition: tests hold this reader to it.
+//! Postcard's own reader, made by serde for these types, takes three times the flash of this one. It stays the definition:
+//! tests hold this reader to it.
 
 use super::{
     Activation, Add, ChannelTable, Conv2d, Dense, FusedPool, Header, Op, Pool, PoolKind, Provenance, Section, Tensor,
@@ -41,7 +41,6 @@ impl<'a> Reader<'a> {
         self.take(N)?.first_chunk().copied()
     }
 
-    #[inline(never)]
     fn u8(&mut self) -> Option<u8> {
         let (&byte, rest) = self.rest.split_first()?;
         self.rest = rest;
@@ -67,12 +66,24 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// A number of at most 32 bits; most are a single byte.
+    #[inline(never)]
+    fn number(&mut self, bits: u32) -> Option<u32> {
+        match *self.rest {
+            [byte @ ..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Some(u32::from(byte))
+            }
+            _ => Some(self.varint(bits)? as u32),
+        }
+    }
+
     fn u16(&mut self) -> Option<u16> {
-        Some(self.varint(16)? as u16)
+        Some(self.number(16)? as u16)
     }
 
     fn u32(&mut self) -> Option<u32> {
-        Some(self.varint(32)? as u32)
+        self.number(32)
     }
 
     /// Signed numbers alternate: 0, -1, 1, -2.
