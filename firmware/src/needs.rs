@@ -106,6 +106,7 @@ pub(crate) const fn conv2d_of(bits: u32) -> bool {
 
 /// Whether this build has fast dense layers of codes of so many bits.
 #[must_use]
+#[cfg_attr(not(target_os = "none"), allow(dead_code))]
 pub(crate) const fn dense_of(bits: u32) -> bool {
     HERE.has(DENSE_BITS + bits - 1)
 }

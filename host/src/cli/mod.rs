@@ -4,6 +4,7 @@ mod boards;
 mod data;
 mod demo;
 mod device;
+mod firmware;
 mod inspect;
 mod measure;
 mod networks;
@@ -33,6 +34,7 @@ enum Command {
     Pack(stage::PackArgs),
     Inspect(inspect::InspectArgs),
     Measure(measure::MeasureArgs),
+    Firmware(firmware::FirmwareArgs),
     Data(data::DataArgs),
     Networks(networks::NetworksArgs),
     Boards(boards::BoardsArgs),
@@ -51,6 +53,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Pack(args) => stage::pack(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Measure(args) => measure::run(args),
+        Command::Firmware(args) => firmware::run(args),
         Command::Data(args) => data::run(args),
         Command::Networks(args) => networks::run(args),
         Command::Boards(args) => boards::run(args),

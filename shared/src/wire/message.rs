@@ -67,10 +67,6 @@ pub enum Request<'a> {
 }
 
 /// What a device answers.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a reply lives on the stack for one exchange; boxes would need an allocator"
-)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response<'a> {
     /// To [`Request::Hello`].
