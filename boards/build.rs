@@ -1,4 +1,5 @@
-//! Takes the board that `RELEQ_BOARD` names: its memory map for the linker, its facts for the program.
+//! Takes the board that `RELEQ_BOARD` names: its memory map for the linker, its facts for the program; and the model that
+//! `RELEQ_MODEL` names, if it does, into the image, with an arena of `RELEQ_ARENA_BYTES`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -33,8 +34,15 @@ struct Ticks {
     denominator: u32,
 }
 
+fn memory_constants(model: usize, arena: &str) -> String {
+    format!("pub(crate) const MODEL_BYTES: usize = {model};\npub(crate) const ARENA_BYTES: usize = {arena};\n")
+}
+
 fn main() {
-    println!("cargo:rerun-if-env-changed=RELEQ_BOARD");
+    for variable in ["RELEQ_BOARD", "RELEQ_MODEL", "RELEQ_ARENA_BYTES"] {
+        println!("cargo:rerun-if-env-changed={variable}");
+    }
+    println!("cargo:rustc-check-cfg=cfg(model_inside)");
     println!("cargo:rustc-check-cfg=cfg(board_uart, values(\"cmsdk\", \"nrf51\"))");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
@@ -49,25 +57,29 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_else(|| panic!("cargo sets OUT_DIR")));
     let memory = fs::read(folder.join("memory.x")).unwrap_or_else(|error| panic!("memory.x of {name}: {error}"));
     fs::write(out.join("memory.x"), memory).unwrap_or_else(|error| panic!("memory.x: {error}"));
-    let facts = format!(
+    let mut facts = format!(
         "pub(crate) const FACTS: BoardFacts = BoardFacts {{ board: {:?}, core: {:?}, clock_hz: {}, \
          counter: Counter::Instructions {{ numerator: {}, denominator: {} }} }};\n\
-         pub(crate) const MODEL_BYTES: usize = {};\n\
-         pub(crate) const ARENA_BYTES: usize = {};\n\
-         pub(crate) const UART: usize = {};\n\
-         pub(crate) const STORED_ADDRESS: usize = {};\n\
-         pub(crate) const STORED_BYTES: usize = {};\n",
-        board.name,
-        board.core,
-        board.clock_hz,
-        board.ticks.numerator,
-        board.ticks.denominator,
-        board.model_bytes,
-        board.arena_bytes,
-        board.uart,
-        board.stored.address,
-        board.stored.bytes,
+         pub(crate) const UART: usize = {};\n",
+        board.name, board.core, board.clock_hz, board.ticks.numerator, board.ticks.denominator, board.uart,
     );
+    facts += &match env::var("RELEQ_MODEL") {
+        Ok(model) => {
+            println!("cargo:rerun-if-changed={model}");
+            println!("cargo:rustc-cfg=model_inside");
+            let arena = env::var("RELEQ_ARENA_BYTES").unwrap_or_else(|_| panic!("RELEQ_MODEL needs RELEQ_ARENA_BYTES"));
+            let len = fs::metadata(&model).unwrap_or_else(|error| panic!("cannot read {model}: {error}")).len();
+            memory_constants(0, &arena)
+                + &format!("pub(crate) static MODEL_INSIDE: Inside<{len}> = Inside(*include_bytes!({model:?}));\n")
+        }
+        Err(_) => {
+            memory_constants(board.model_bytes, &board.arena_bytes.to_string())
+                + &format!(
+                    "pub(crate) const STORED_ADDRESS: usize = {};\npub(crate) const STORED_BYTES: usize = {};\n",
+                    board.stored.address, board.stored.bytes
+                )
+        }
+    };
     fs::write(out.join("board.rs"), facts).unwrap_or_else(|error| panic!("board.rs: {error}"));
     println!("cargo:rustc-link-search={}", out.display());
     for script in ["link.x", "defmt.x"] {

@@ -5,6 +5,11 @@ use releq_shared::wire::{Counter, MemoryReply};
 
 use crate::{fault, memory, meter, uart};
 
+/// A model within the image, where the build was given one.
+#[cfg(model_inside)]
+#[repr(C, align(16))]
+pub(crate) struct Inside<const BYTES: usize>(pub(crate) [u8; BYTES]);
+
 include!(concat!(env!("OUT_DIR"), "/board.rs"));
 
 /// The board, as the server sees it.

@@ -7,7 +7,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use releq_firmware::server::ServerMemory;
 use releq_shared::wire::MemoryReply;
 
-use crate::board::{ARENA_BYTES, MODEL_BYTES, STORED_ADDRESS, STORED_BYTES};
+#[cfg(model_inside)]
+use crate::board::MODEL_INSIDE;
+use crate::board::{ARENA_BYTES, MODEL_BYTES};
+#[cfg(not(model_inside))]
+use crate::board::{STORED_ADDRESS, STORED_BYTES};
 
 /// A block that starts at a multiple of 16 and is lent out once.
 #[repr(align(16))]
@@ -42,8 +46,11 @@ pub(crate) fn lend() -> ServerMemory<'static> {
         return ServerMemory { slot: &mut [], stored: &[], arena: &mut [] };
     }
     LENT.store(true, Ordering::Relaxed);
-    // SAFETY: board.toml sets these addresses aside for a model, behind the part of flash that memory.x gives to the image;
+    #[cfg(model_inside)]
+    let stored = &MODEL_INSIDE.0;
+    // SAFETY: board.toml sets these addresses aside for a model, outside the part of flash that memory.x gives to the image;
     // nothing writes there while the image runs.
+    #[cfg(not(model_inside))]
     let stored = unsafe { core::slice::from_raw_parts(STORED_ADDRESS as *const u8, STORED_BYTES) };
     // SAFETY: LENT lets this happen once, before any interrupt uses the blocks (none does), so both borrows are unique.
     unsafe { ServerMemory { slot: &mut *MODEL.0.get(), stored, arena: &mut *ARENA.0.get() } }

@@ -84,6 +84,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Runs the network on the input and tells `observer` of each operation.
+    #[inline(never)]
     pub fn run(&mut self, observer: &mut impl Observer) {
         let scratch_start = arena::scratch_start(self.blob.header().arena_bytes);
         for (index, op) in self.blob.ops().enumerate() {

@@ -46,7 +46,13 @@ const DENSE_BITS: u32 = 20;
 
 include!(concat!(env!("OUT_DIR"), "/needs.rs"));
 
+/// Whether this build is for one model.
+pub(crate) const ONE_MODEL: bool = HERE.0 != Needs::ALL;
+
 impl Needs {
+    /// Everything.
+    const ALL: u32 = u32::MAX;
+
     /// What `blob` needs on a core of some class.
     #[must_use]
     pub fn of(blob: &Blob<'_>, class: CoreClass) -> Self {
@@ -100,10 +106,7 @@ pub(crate) const fn conv2d_of(bits: u32) -> bool {
 
 /// Whether this build has fast dense layers of codes of so many bits.
 #[must_use]
-#[cfg_attr(
-    not(any(core_class = "armv6m", core_class = "armv7m", core_class = "armv7em")),
-    allow(dead_code, reason = "the plain models of the loops take all bits in one")
-)]
+#[cfg_attr(not(target_os = "none"), allow(dead_code))]
 pub(crate) const fn dense_of(bits: u32) -> bool {
     HERE.has(DENSE_BITS + bits - 1)
 }

@@ -5,6 +5,7 @@ mod boards;
 mod compare;
 mod data;
 mod demo;
+mod firmware;
 mod inspect;
 mod measure;
 mod networks;
@@ -36,6 +37,7 @@ enum Command {
     Measure(measure::MeasureArgs),
     Compare(compare::CompareArgs),
     Bench(bench::BenchArgs),
+    Firmware(firmware::FirmwareArgs),
     Data(data::DataArgs),
     Networks(networks::NetworksArgs),
     Boards(boards::BoardsArgs),
@@ -56,6 +58,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Measure(args) => measure::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Firmware(args) => firmware::run(args),
         Command::Data(args) => data::run(args),
         Command::Networks(args) => networks::run(args),
         Command::Boards(args) => boards::run(args),

@@ -1,12 +1,14 @@
 //! Builds a board's firmware image.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use object::{Object, ObjectSection, SectionKind};
+use releq_firmware::engine::required_arena_on;
+use releq_firmware::needs::Needs;
+use releq_shared::blob::Blob;
 
 use super::board::source_root;
+use super::flash::FlashReport;
 use super::toolchain::{Toolchain, ensure_target};
 use super::{Board, DeviceError};
 use crate::progress::Progress;
@@ -18,16 +20,8 @@ pub struct Firmware {
     pub elf: PathBuf,
     /// Its contents, for the decoder of logs.
     pub bytes: Vec<u8>,
-    /// Bytes in flash, by section.
-    pub flash: BTreeMap<String, u64>,
-}
-
-impl Firmware {
-    /// Bytes in flash.
-    #[must_use]
-    pub fn flash_bytes(&self) -> u64 {
-        self.flash.values().sum()
-    }
+    /// What its flash is used for.
+    pub flash: FlashReport,
 }
 
 /// Builds the image of a board; what is up to date is not built again.
@@ -35,9 +29,27 @@ impl Firmware {
 /// # Errors
 /// [`DeviceError`]: a tool is missing, or the compiler's words.
 pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError> {
+    build_image(board, None, progress)
+}
+
+/// Builds an image of a board that carries `model` and nothing that this model does not need.
+///
+/// # Errors
+/// As [`build`]; [`DeviceError::DoesNotFit`] if the board's arena is too small for the model.
+pub fn build_for(board: &Board, model: &Blob<'_>, progress: Progress) -> Result<Firmware, DeviceError> {
+    let (needed, available) = (required_arena_on(model, board.class()) as u64, board.arena_bytes);
+    if needed > available {
+        let what = "working memory (activations and scratch)";
+        return Err(DeviceError::DoesNotFit { board: board.name.clone(), what, needed, available });
+    }
+    build_image(board, Some(model), progress)
+}
+
+fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> Result<Firmware, DeviceError> {
     let toolchain = ensure_target(&board.target, progress)?;
     let root = source_root()?;
-    let target_dir = root.join("target/firmware");
+    // Apart from one another, so that building the one does not undo the other.
+    let target_dir = root.join(if model.is_some() { "target/firmware/one-model" } else { "target/firmware" });
     let images = target_dir.join("images");
     std::fs::create_dir_all(&images).map_err(|source| DeviceError::Io { path: images.clone(), source })?;
     // Boards of one target share all but the last crate, and the place of the image: one build at a time, in all
@@ -50,9 +62,17 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
     command.env("RELEQ_BOARD", &board.name).env("DEFMT_LOG", "info");
     // Settings meant for the host's build must not reach the board's.
-    for variable in
-        ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC", "CARGO_BUILD_TARGET", "RUSTDOCFLAGS"]
-    {
+    for variable in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC",
+        "CARGO_BUILD_TARGET",
+        "RUSTDOCFLAGS",
+        "RELEQ_NEEDS",
+        "RELEQ_MODEL",
+        "RELEQ_ARENA_BYTES",
+    ] {
         command.env_remove(variable);
     }
     if let Some(cpu) = &board.target_cpu {
@@ -60,6 +80,14 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
         // For link-time optimisation LLVM reads the assembly of naked functions as if for the target's plainest processor,
         // and refuses what this one has on top.
         command.env("CARGO_PROFILE_FIRMWARE_LTO", "off");
+    }
+    let wrong =
+        |error: &dyn std::fmt::Display| DeviceError::Build { board: board.name.clone(), output: error.to_string() };
+    if let Some(model) = model {
+        let path = images.join("model.rlq");
+        crate::run::write_atomically(&path, model.as_bytes()).map_err(|error| wrong(&error))?;
+        command.env("RELEQ_NEEDS", Needs::of(model, board.class()).bits().to_string()).env("RELEQ_MODEL", path);
+        command.env("RELEQ_ARENA_BYTES", required_arena_on(model, board.class()).to_string());
     }
     if let Toolchain::BuildStd { rustc, linker } = toolchain {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -79,19 +107,7 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
     let built = target_dir.join(&board.target).join("firmware/releq-boards");
     let bytes = std::fs::read(&built).map_err(|source| DeviceError::Io { path: built, source })?;
     let elf = images.join(format!("{}.elf", board.name));
-    crate::run::write_atomically(&elf, &bytes)
-        .map_err(|error| DeviceError::Build { board: board.name.clone(), output: error.to_string() })?;
-    let flash = flash_sections(&bytes)
-        .map_err(|error| DeviceError::Build { board: board.name.clone(), output: error.to_string() })?;
+    crate::run::write_atomically(&elf, &bytes).map_err(|error| wrong(&error))?;
+    let flash = FlashReport::of(&bytes).map_err(|error| wrong(&error))?;
     Ok(Firmware { elf, bytes, flash })
-}
-
-/// The sections that occupy flash: code, constants, and the initial values of data.
-fn flash_sections(elf: &[u8]) -> Result<BTreeMap<String, u64>, object::Error> {
-    let file = object::File::parse(elf)?;
-    let in_flash = file.sections().filter(|section| {
-        let kept = matches!(section.kind(), SectionKind::Text | SectionKind::ReadOnlyData | SectionKind::Data);
-        kept && section.size() > 0 && section.name().is_ok_and(|name| !name.starts_with(".defmt"))
-    });
-    in_flash.map(|section| Ok((section.name()?.to_owned(), section.size()))).collect()
 }

@@ -3,6 +3,7 @@
 pub mod board;
 pub mod fault;
 pub mod firmware;
+pub mod flash;
 pub mod link;
 mod logs;
 pub mod measure;

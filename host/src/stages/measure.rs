@@ -48,7 +48,7 @@ pub fn boot_with(
         "{:>12} for {}: {} bytes of flash ({:.1} s)",
         "firmware",
         board.name,
-        firmware.flash_bytes(),
+        firmware.flash.total(),
         started.elapsed().as_secs_f64()
     ));
     let emulator = Qemu::start(&qemu, board, &firmware.elf, stored)?;

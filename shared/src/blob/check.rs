@@ -15,7 +15,7 @@ pub(super) fn check(blob: &Blob<'_>) -> Result<(), BlobError> {
     let mut last = None;
     while let Some(read) = ops.read() {
         let at = |problem| BlobError::Op { index, problem };
-        let op = read.map_err(|_| at(OpProblem::Malformed))?;
+        let op = read.ok_or(at(OpProblem::Malformed))?;
         check_op(blob, &op).map_err(at)?;
         check_inputs_are_written(blob, index, &op).map_err(at)?;
         last = Some(op);

@@ -17,6 +17,7 @@
 //! shape, bitwidth and arena place once, after which the accessors cannot fail. The writer is [`BlobWriter`].
 
 mod check;
+mod decode;
 mod error;
 mod header;
 mod op;
@@ -44,8 +45,9 @@ pub const ALIGNMENT: usize = 16;
 /// The most operations that one blob holds.
 pub const MAX_OPS: usize = 128;
 
-/// The checksum of blobs and frames.
-pub const CRC32: crc::Crc<u32, crc::Table<1>> = crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISO_HDLC);
+/// The checksum of blobs and frames. Without a table, which would take a kilobyte of a board's flash to save time only when a
+/// model or a message arrives.
+pub const CRC32: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
 
 /// `len` rounded up to the alignment of a section base.
 pub(crate) const fn align_up(len: usize) -> Option<usize> {

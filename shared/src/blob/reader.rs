@@ -2,7 +2,7 @@
 
 use super::{
     ALIGNMENT, BlobError, CRC32, ChannelTable, FORMAT_VERSION, Header, MAGIC, MAX_OPS, Op, PREFIX_LEN, Section,
-    align_up, check,
+    align_up, check, decode,
 };
 
 /// A checked blob. It borrows the bytes; nothing is copied.
@@ -36,10 +36,20 @@ impl<'a> Blob<'a> {
     /// # Errors
     /// The first thing found wrong: see [`BlobError`]. After `Ok`, no accessor fails and no operation of the blob
     /// reaches outside its sections or its arena of [`Header::arena_bytes`].
+    #[inline(never)]
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, BlobError> {
         let blob = Self::parse(bytes, true)?;
         check::check(&blob)?;
         Ok(blob)
+    }
+
+    /// Opens a blob that [`Blob::new_checked`] has accepted elsewhere, and checks that it is still the same by its checksum:
+    /// for an image that was built around its model.
+    ///
+    /// # Errors
+    /// What is wrong with the outside.
+    pub fn new_unchanged(bytes: &'a [u8]) -> Result<Self, BlobError> {
+        Self::parse(bytes, true)
     }
 
     /// Opens a blob that [`Blob::new_checked`] has accepted before, without checking it all again: for a device that
@@ -48,6 +58,7 @@ impl<'a> Blob<'a> {
     ///
     /// # Errors
     /// What is wrong with the outside, the checksum excepted.
+    #[inline(never)]
     pub fn reopen(bytes: &'a [u8]) -> Result<Self, BlobError> {
         Self::parse(bytes, false)
     }
@@ -86,8 +97,7 @@ impl<'a> Blob<'a> {
             .and_then(align_up)
             .and_then(|start| bytes.get(start..))
             .ok_or(BlobError::MalformedHeader)?;
-        let (header, ops) =
-            postcard::take_from_bytes::<Header<'a>>(header_bytes).map_err(|_| BlobError::MalformedHeader)?;
+        let (header, ops) = decode::header(header_bytes).ok_or(BlobError::MalformedHeader)?;
         if [r0, r1] != [0, 0] {
             return Err(BlobError::MalformedHeader);
         }
@@ -154,10 +164,11 @@ impl<'a> Blob<'a> {
 }
 
 impl<'a> Ops<'a> {
-    /// The next operation, an error if it cannot be read.
-    pub(super) fn read(&mut self) -> Option<Result<Op<'a>, postcard::Error>> {
+    /// The next operation, `Some(None)` if it cannot be read.
+    pub(super) fn read(&mut self) -> Option<Option<Op<'a>>> {
         self.left = self.left.checked_sub(1)?;
-        Some(postcard::take_from_bytes(self.rest).map(|(op, rest)| {
+        let read = decode::op(self.rest);
+        Some(read.map(|(op, rest)| {
             self.rest = rest;
             op
         }))
@@ -174,7 +185,7 @@ impl<'a> Iterator for Ops<'a> {
 
     /// The next operation. Those of a checked blob can all be read.
     fn next(&mut self) -> Option<Op<'a>> {
-        self.read()?.ok()
+        self.read()?
     }
 }
 

@@ -83,7 +83,7 @@ pub fn encode_message(sequence: u16, message: &impl Serialize, out: &mut [u8; FR
 
 /// A frame in the making.
 struct Framer<'a> {
-    digest: crc::Digest<'static, u32, crc::Table<1>>,
+    digest: crc::Digest<'static, u32, crc::NoTable>,
     cobs: Cobs<'a>,
 }
 

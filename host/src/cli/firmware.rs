@@ -1,0 +1,77 @@
+//! `releq firmware`: an image for one board and one model.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use releq_shared::blob::{AlignedCopy, Blob};
+use serde::Serialize;
+
+use crate::device::flash::{FlashReport, FlashUse};
+use crate::device::{board, firmware};
+use crate::progress::Progress;
+
+/// Build a firmware image that carries one model and nothing that this model does not need
+///
+/// The image answers the same requests as the one that `releq measure` uses, save that it takes no other model. Prints what
+/// its flash is used for.
+#[derive(Args, Debug)]
+pub(super) struct FirmwareArgs {
+    /// The blob, a `.rlq` file
+    #[arg(long)]
+    model: PathBuf,
+    /// The board, one of `releq boards`
+    #[arg(long, default_value = "qemu-mps2-an386")]
+    board: String,
+    /// Where to put the ELF file
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Built<'a> {
+    board: &'a str,
+    elf: PathBuf,
+    flash_bytes: u64,
+    /// Engine and kernels: what a model costs in flash beside its weights, whoever calls it.
+    inference_bytes: u64,
+    arena_bytes: u64,
+    flash: &'a FlashReport,
+}
+
+pub(super) fn run(args: &FirmwareArgs) -> anyhow::Result<()> {
+    let board = board::by_name(&args.board)?;
+    let bytes = std::fs::read(&args.model).with_context(|| format!("cannot read {}", args.model.display()))?;
+    let model = AlignedCopy::new(&bytes);
+    let blob = Blob::new_checked(&model).with_context(|| format!("{} is no sound model", args.model.display()))?;
+    let image = firmware::build_for(&board, &blob, Progress::new())?;
+    let elf = match &args.out {
+        Some(out) => {
+            crate::run::write_atomically(out, &image.bytes)?;
+            out.clone()
+        }
+        None => image.elf.clone(),
+    };
+    let flash = &image.flash;
+    let inference_bytes = flash.bytes_of(FlashUse::Engine) + flash.bytes_of(FlashUse::Kernels);
+    if args.json {
+        let arena_bytes = releq_firmware::required_arena_on(&blob, board.class()) as u64;
+        let flash_bytes = flash.total();
+        let built = Built { board: &board.name, elf, flash_bytes, inference_bytes, arena_bytes, flash };
+        println!("{}", serde_json::to_string_pretty(&built)?);
+        return Ok(());
+    }
+    println!("  {} for {}", elf.display(), board.name);
+    for section in &flash.sections {
+        println!("    section {:<24}{:>9} bytes", section.name, section.bytes);
+    }
+    for share in &flash.uses {
+        println!("    {:<32}{:>9} bytes", share.used_for.name(), share.bytes);
+    }
+    println!("    {:<32}{:>9} bytes", "in all", flash.total());
+    println!("    {:<32}{:>9} bytes", "engine and kernels", inference_bytes);
+    Ok(())
+}
