@@ -23,7 +23,7 @@ pub struct Finish {
     pub pool: Option<Window>,
     /// `max(x, 0)`.
     pub relu: bool,
-    /// Step and zero point of an 8-bit grid to round to; see [`super::fake_quantize_activations`].
+    /// Step and zero point of an 8-bit grid to round to; see `fake_quantize_activations`.
     pub grid: Option<(f32, u8)>,
 }
 
