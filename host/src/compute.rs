@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use candle_core::{Device, Result};
+use anyhow::{Result, bail};
+use candle_core::Device;
 
 thread_local! {
     static STOCK_ONLY: Cell<bool> = const { Cell::new(false) };
@@ -62,7 +63,7 @@ impl Devices {
         let mut devices = names.iter().map(|name| device(name)).collect::<Result<Vec<_>>>()?;
         if names.iter().any(|name| kind(name) != kind(names[0])) {
             // Kinds round differently: a search's results would depend on which device got which candidate.
-            candle_core::bail!("{}: choose devices of one kind", names.join(","));
+            bail!("{}: choose devices of one kind", names.join(","));
         }
         let first = devices.remove(0);
         Ok(Self { first, others: devices })
@@ -78,20 +79,18 @@ impl From<Device> for Devices {
 /// The device of a name: `cpu`, `cuda:N` or `metal`.
 fn device(name: &str) -> Result<Device> {
     let without = |kind: &str, feature: &str| {
-        candle_core::bail!(
-            "this program was built without {kind}; build it with `cargo build --release --features {feature}`"
-        )
+        bail!("this program was built without {kind}; build it with `cargo build --release --features {feature}`")
     };
     match name.split_once(':').unwrap_or((name, "0")) {
         ("cpu", _) => Ok(Device::Cpu),
         ("cuda", _) if !cfg!(feature = "cuda") => without("CUDA", "cuda"),
         ("cuda", index) => match index.parse() {
-            Ok(index) => Device::new_cuda(index),
-            Err(_) => candle_core::bail!("{name:?}: write cuda:0, cuda:1, …"),
+            Ok(index) => Ok(Device::new_cuda(index)?),
+            Err(_) => bail!("{name:?}: write cuda:0, cuda:1, …"),
         },
         ("metal", _) if !cfg!(feature = "metal") => without("Metal", "metal"),
-        ("metal", _) => Device::new_metal(0),
-        _ => candle_core::bail!("there is no device {name:?}; write cpu, cuda:0, cuda:0,cuda:1 or metal"),
+        ("metal", _) => Ok(Device::new_metal(0)?),
+        _ => bail!("there is no device {name:?}; write cpu, cuda:0 or metal (cuda:0,cuda:1 for several)"),
     }
 }
 
