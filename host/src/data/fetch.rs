@@ -64,36 +64,9 @@ pub fn fetch(name: &str, folder: &Path, progress: Progress) -> Result<(), FetchE
     fs::create_dir_all(folder).map_err(io)?;
     let as_it_is = |bytes: &[u8]| Ok(bytes.to_vec());
     match name {
-        "mnist" => {
-            for (file, sha256) in mnist::FILES {
-                let place = folder.join(format!("{file}.gz"));
-                if !place.exists() {
-                    let part = download(&format!("{MNIST_URL}/{file}.gz"), &place, sha256, mnist::gunzipped, progress)?;
-                    fs::rename(part, &place).map_err(io)?;
-                }
-            }
-            Ok(())
-        }
-        "fashion-mnist" => {
-            for (file, sha256) in mnist::FASHION_FILES {
-                let place = folder.join(format!("{file}.gz"));
-                if !place.exists() {
-                    let part = download(&format!("{FASHION_URL}/{file}.gz"), &place, sha256, as_it_is, progress)?;
-                    fs::rename(part, &place).map_err(io)?;
-                }
-            }
-            Ok(())
-        }
-        "svhn" => {
-            for (file, sha256) in svhn::FILES {
-                let place = folder.join(file);
-                if !place.exists() {
-                    let part = download(&format!("{SVHN_URL}/{file}"), &place, sha256, as_it_is, progress)?;
-                    fs::rename(part, &place).map_err(io)?;
-                }
-            }
-            Ok(())
-        }
+        "mnist" => fetch_files(MNIST_URL, ".gz", &mnist::FILES, mnist::gunzipped, folder, progress),
+        "fashion-mnist" => fetch_files(FASHION_URL, ".gz", &mnist::FASHION_FILES, as_it_is, folder, progress),
+        "svhn" => fetch_files(SVHN_URL, "", &svhn::FILES, as_it_is, folder, progress),
         "cifar10" => {
             let archive = folder.join("cifar-10-binary.tar.gz");
             let part = download(CIFAR10_URL, &archive, CIFAR10_SHA256, as_it_is, progress)?;
@@ -102,6 +75,27 @@ pub fn fetch(name: &str, folder: &Path, progress: Progress) -> Result<(), FetchE
         }
         _ => Err(FetchError::Unknown { name: name.to_owned() }),
     }
+}
+
+/// Fetches the files of a list that `folder` lacks, each with `ending` behind its name; `contents` makes of each what its
+/// SHA-256 is of.
+fn fetch_files(
+    url: &str,
+    ending: &str,
+    files: &[(&str, &str)],
+    contents: fn(&[u8]) -> io::Result<Vec<u8>>,
+    folder: &Path,
+    progress: Progress,
+) -> Result<(), FetchError> {
+    for (file, sha256) in files {
+        let name = format!("{file}{ending}");
+        let place = folder.join(&name);
+        if !place.exists() {
+            let part = download(&format!("{url}/{name}"), &place, sha256, contents, progress)?;
+            fs::rename(part, &place).map_err(|source| FetchError::Io { path: folder.to_owned(), source })?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the batches out of CIFAR-10's archive.

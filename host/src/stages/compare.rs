@@ -8,7 +8,7 @@ use crate::run::{RunFolder, write_atomically};
 use crate::search::{
     self, AccuracyOracle, Baseline, Evaluated, LayerFacts, Remembering, SearchConfig, SearchError, baseline,
 };
-use crate::train::{FineTuneOracle, checkpoint, layer_facts};
+use crate::train::{checkpoint, layer_facts};
 
 /// What every method found, over the seeds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,11 +96,7 @@ pub fn compare(
     let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, devices.first())?;
     let config = run.config().clone();
     let layers = layer_facts(&float)?;
-    let (training, validation) = (workshop.training.clone(), workshop.validation.clone());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut oracle =
-        FineTuneOracle::new(&float, training, validation, config.short.clone(), config.seed, devices, threads)
-            .map_err(StageError::Oracle)?;
+    let mut oracle = workshop.oracle(&float, &config)?;
     let mut oracle = Remembering::new(&mut oracle);
     let mut task = progress.task("compare", seeds as u64);
     let mut comparison =

@@ -18,10 +18,10 @@ use crate::device::DeviceError;
 use crate::network::{Graph, zoo};
 use crate::pack::PackError;
 use crate::progress::Progress;
-use crate::run::{RunError, RunFolder};
+use crate::run::{RunConfig, RunError, RunFolder};
 use crate::search::{OracleError, SearchError};
-use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
+use crate::train::{FineTuneOracle, Model, TrainError};
 
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
@@ -160,6 +160,16 @@ impl Workshop {
         let source = |images: &data::Images| ImageSource::new(images.clone(), data.grid);
         let (training, validation, test) = (source(&data.train), source(&data.validation), source(&data.test));
         Ok(Self { data, training, validation, test, graph: Arc::new(graph), devices, progress })
+    }
+}
+
+impl Workshop {
+    /// The oracle of a search from a float network: the run's short fine-tune, on all devices and cores.
+    fn oracle(&self, float: &Model, config: &RunConfig) -> Result<FineTuneOracle, StageError> {
+        let (training, validation) = (self.training.clone(), self.validation.clone());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        FineTuneOracle::new(float, training, validation, config.short.clone(), config.seed, &self.devices, threads)
+            .map_err(StageError::Oracle)
     }
 }
 

@@ -6,7 +6,7 @@ use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
 use crate::run::{RunError, RunFolder, write_atomically};
 use crate::search::{self, SearchCheckpoint, SearchError, SearchOutcome};
-use crate::train::{FineTuneOracle, checkpoint, layer_facts};
+use crate::train::{checkpoint, layer_facts};
 
 /// Searches, unless the run has searched; goes on with a search that was stopped.
 ///
@@ -23,11 +23,7 @@ pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome,
     let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, device)?;
     let config = run.config().clone();
     let layers = layer_facts(&float)?;
-    let (training, validation) = (workshop.training.clone(), workshop.validation.clone());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut oracle =
-        FineTuneOracle::new(&float, training, validation, config.short.clone(), config.seed, devices, threads)
-            .map_err(StageError::Oracle)?;
+    let mut oracle = workshop.oracle(&float, &config)?;
     let checkpoint_path = run.file(files::SEARCH_CHECKPOINT);
     let resume = if checkpoint_path.exists() { Some(SearchCheckpoint::load(&checkpoint_path)?) } else { None };
     if let Some(checkpoint) = &resume {

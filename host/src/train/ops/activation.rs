@@ -34,35 +34,36 @@ pub fn fake_quantize_activations(input: &Tensor, scale: f32, zero_point: u8) -> 
 /// # Errors
 /// If the shapes differ, or `finish` has a pooling.
 pub fn sum_unit(a: &Tensor, b: &Tensor, finish: Finish) -> Result<Tensor> {
-    let activation = match finish {
-        Finish { pool: Some(_), .. } => bail!("a sum has no pooling"),
-        Finish { grid: Some((scale, zero_point)), .. } => Activation::grid(scale, zero_point),
-        Finish { relu: true, .. } => Activation::Relu,
-        Finish { .. } => Activation::Identity,
-    };
+    if finish.pool.is_some() {
+        bail!("a sum has no pooling");
+    }
     if !crate::compute::is_own(a.device()) {
-        let sum = (a + b)?;
-        return match finish.grid {
-            Some((scale, zero_point)) => super::stock::fake_quantize_activations(&sum, scale, zero_point),
-            None if finish.relu => sum.relu(),
-            None => Ok(sum),
-        };
+        return super::stock::sum_unit(a, b, finish);
     }
     if a.shape() != b.shape() {
         bail!("a sum of {:?} and {:?}", a.shape(), b.shape());
     }
-    tape::apply2(&a.contiguous()?, &b.contiguous()?, Sum(activation))
+    tape::apply2(&a.contiguous()?, &b.contiguous()?, Sum(Activation::of(finish)))
 }
 
 /// An element-wise function whose gradient is that of the identity where it passes, and zero elsewhere.
 #[derive(Clone, Copy, Debug)]
-enum Activation {
+pub(super) enum Activation {
     Identity,
     Relu,
     Grid { scale: f32, zero: f32 },
 }
 
 impl Activation {
+    /// What ends a unit, behind its pooling. Rounding to a grid comes for the ReLU too: behind one the grid starts at zero.
+    pub(super) fn of(finish: Finish) -> Self {
+        match finish {
+            Finish { grid: Some((scale, zero_point)), .. } => Self::grid(scale, zero_point),
+            Finish { relu: true, .. } => Self::Relu,
+            Finish { .. } => Self::Identity,
+        }
+    }
+
     fn grid(scale: f32, zero_point: u8) -> Self {
         Self::Grid { scale, zero: f32::from(zero_point) }
     }
@@ -95,7 +96,7 @@ impl Activation {
     }
 
     /// The ends between which the gradient passes.
-    fn ends(self) -> (f32, f32) {
+    pub(super) fn ends(self) -> (f32, f32) {
         match self {
             Self::Identity => (f32::NEG_INFINITY, f32::INFINITY),
             Self::Relu => (0.0, f32::INFINITY),
@@ -114,7 +115,9 @@ impl Activation {
     }
 }
 
-fn round(x: f32, scale: f32, inverse: f32, zero: f32) -> f32 {
+/// The nearest number of the grid, of two equally near ones the even step's.
+#[inline]
+pub(super) fn round(x: f32, scale: f32, inverse: f32, zero: f32) -> f32 {
     let q = ((x * inverse).round_ties_even() + zero).clamp(0.0, 255.0);
     (q - zero) * scale
 }

@@ -33,11 +33,11 @@ pub fn conv_unit(
     config: Conv2dConfig,
     finish: Finish,
 ) -> Result<(Tensor, Option<BatchStatistics>)> {
-    let (mut value, mut statistics) = (conv2d(input, weight, None, config)?, None);
+    let bias = if let Channels::Bias(bias) = channels { bias } else { None };
+    let (mut value, mut statistics) = (conv2d(input, weight, bias, config)?, None);
     let broadcast = |tensor: &Tensor| tensor.reshape((1, tensor.elem_count(), 1, 1));
     match channels {
-        Channels::Bias(None) => {}
-        Channels::Bias(Some(bias)) => value = value.broadcast_add(&broadcast(bias)?)?,
+        Channels::Bias(_) => {}
         Channels::Affine { gain, offset } => {
             value = value.broadcast_mul(&broadcast(gain)?)?.broadcast_add(&broadcast(offset)?)?;
         }
@@ -49,12 +49,24 @@ pub fn conv_unit(
     if let Some(window) = finish.pool {
         value = max_pool2d(&value, window.size, window.stride)?;
     }
-    let value = match finish.grid {
-        Some((scale, zero_point)) => fake_quantize_activations(&value, scale, zero_point)?,
-        None if finish.relu => value.relu()?,
-        None => value,
-    };
-    Ok((value, statistics))
+    Ok((activate(value, finish)?, statistics))
+}
+
+/// As [`super::sum_unit`].
+///
+/// # Errors
+/// What candle reports.
+pub fn sum_unit(a: &Tensor, b: &Tensor, finish: Finish) -> Result<Tensor> {
+    activate((a + b)?, finish)
+}
+
+/// What ends a unit, behind its pooling.
+fn activate(value: Tensor, finish: Finish) -> Result<Tensor> {
+    match finish.grid {
+        Some((scale, zero_point)) => fake_quantize_activations(&value, scale, zero_point),
+        None if finish.relu => value.relu(),
+        None => Ok(value),
+    }
 }
 
 /// As [`super::max_pool2d`].

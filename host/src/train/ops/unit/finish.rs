@@ -4,6 +4,8 @@
 //! The forward pass leaves one byte an output: which place of its window was the largest, or [`NONE`] if the activation
 //! let no gradient through. That byte and the output's gradient are all that the way back needs.
 
+use crate::train::ops::activation::{Activation, round};
+
 /// The code of an output without a gradient.
 pub(super) const NONE: u8 = u8::MAX;
 
@@ -36,14 +38,6 @@ pub(in crate::train::ops) struct Plane {
     pub(super) out_width: usize,
 }
 
-/// The last step of a unit, element by element. Every method says the value and whether a gradient passes.
-#[derive(Clone, Copy, Debug)]
-enum Activation {
-    Identity,
-    Relu,
-    Grid { scale: f32, inverse: f32, zero: f32, low: f32, high: f32 },
-}
-
 impl Finish {
     /// The plane behind the pooling, or nothing if the window does not fit.
     pub(in crate::train::ops) fn plane(&self, height: usize, width: usize) -> Option<Plane> {
@@ -62,18 +56,6 @@ impl Finish {
         })
     }
 
-    fn activation(&self) -> Activation {
-        match (self.grid, self.relu) {
-            (Some((scale, zero)), _) => {
-                let zero = f32::from(zero);
-                let (low, high) = (-zero * scale, (255.0 - zero) * scale);
-                Activation::Grid { scale, inverse: 1.0 / scale, zero, low, high }
-            }
-            (None, true) => Activation::Relu,
-            (None, false) => Activation::Identity,
-        }
-    }
-
     /// Finishes one plane: `gain * sums + offset`, pooled, activated.
     pub(in crate::train::ops) fn apply(
         &self,
@@ -84,7 +66,9 @@ impl Finish {
         codes: &mut [u8],
     ) {
         // One copy of the loops for each activation, so that each has no branch inside.
-        match self.activation() {
+        let activation = Activation::of(*self);
+        let (low, high) = activation.ends();
+        match activation {
             Activation::Identity => {
                 self.apply_with(plane, sums, |y| gain * y + offset, |x| (x, true), out, codes);
             }
@@ -93,12 +77,10 @@ impl Finish {
                 let relu = |x: f32| (if x < 0.0 { 0.0 } else { x }, x > 0.0);
                 self.apply_with(plane, sums, |y| gain * y + offset, relu, out, codes);
             }
-            Activation::Grid { scale, inverse, zero, low, high } => {
-                let round = |x: f32| {
-                    let q = ((x * inverse).round_ties_even() + zero).clamp(0.0, 255.0);
-                    ((q - zero) * scale, x > low && x < high)
-                };
-                self.apply_with(plane, sums, |y| gain * y + offset, round, out, codes);
+            Activation::Grid { scale, zero } => {
+                let inverse = 1.0 / scale;
+                let rounded = |x: f32| (round(x, scale, inverse, zero), x > low && x < high);
+                self.apply_with(plane, sums, |y| gain * y + offset, rounded, out, codes);
             }
         }
     }

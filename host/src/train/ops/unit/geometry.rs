@@ -106,15 +106,14 @@ impl Geometry {
     }
 
     /// The blocks of a chunk, in order: all rows, unless that are too many columns for one image.
-    pub(super) fn blocks(&self) -> Vec<Block> {
-        if self.chunk() > 1 {
-            return vec![Block { row: 0, rows: self.oh }];
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Block> + use<> {
+        let (oh, mut step) = (self.oh, self.oh);
+        if self.chunk() == 1 {
+            let columns = (BLOCK_ELEMENTS / self.patch()).clamp(COLUMNS.start, COLUMNS.end);
+            // Rows spread evenly over as many blocks as it takes.
+            step = oh.div_ceil(oh.div_ceil((columns / self.ow).max(1)));
         }
-        let columns = (BLOCK_ELEMENTS / self.patch()).clamp(COLUMNS.start, COLUMNS.end);
-        // Rows spread evenly over as many blocks as it takes.
-        let pieces = self.oh.div_ceil((columns / self.ow).max(1));
-        let step = self.oh.div_ceil(pieces);
-        (0..self.oh).step_by(step).map(|row| Block { row, rows: step.min(self.oh - row) }).collect()
+        (0..oh).step_by(step).map(move |row| Block { row, rows: step.min(oh - row) })
     }
 
     /// What a profile calls this convolution.
