@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use releq::pack::costs::LayerKind;
 use releq::search::imaginary::ImaginaryOracle;
 use releq::search::*;
 
@@ -13,6 +14,7 @@ fn layers(count: usize) -> Vec<LayerFacts> {
         out_channels: 10 * (i + 1),
         in_channels: 5 * (i + 1),
         kernel: 5 - i % 3,
+        kind: LayerKind::Convolution,
         weights: 500 * 7u64.pow(i as u32 % 4),
         macs: 100_000,
         weight_std: 0.1 / (i + 1) as f64,
@@ -95,8 +97,8 @@ fn settings_without_sense_are_refused() {
         let mut oracle = ImaginaryOracle::linear(0.0, 1.0);
         run(&config, &layers(4), &mut oracle, 1, None, &mut |_, _| ControlFlow::Continue(())).unwrap_err().to_string()
     };
-    assert!(refuse(SearchConfig { actions: vec![0], ..config() }).contains("0 is no bitwidth"));
-    assert!(refuse(SearchConfig { actions: vec![], ..config() }).contains("no bitwidth to choose"));
+    assert!(refuse(SearchConfig { actions: ActionSet::List(vec![0]), ..config() }).contains("0 is no bitwidth"));
+    assert!(refuse(SearchConfig { actions: ActionSet::List(vec![]), ..config() }).contains("no bitwidth to choose"));
     let pinned = BTreeMap::from([("layer9".to_owned(), 8)]);
     assert!(refuse(SearchConfig { pinned, ..config() }).contains("did you mean"));
 }
@@ -241,7 +243,7 @@ fn a_step_of_restricted_actions_moves_by_one_bitwidth() {
     let config = SearchConfig {
         space: ActionSpace::Restricted,
         timing: Timing::Step,
-        actions: vec![2, 4, 8],
+        actions: ActionSet::List(vec![2, 4, 8]),
         episodes: 4,
         ..config()
     };

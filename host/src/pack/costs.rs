@@ -55,14 +55,30 @@ impl LayerKind {
     #[must_use]
     pub fn of(op: &Op<'_>) -> Option<Self> {
         match op {
-            Op::Conv2d(op) if op.groups > 1 => Some(Self::Depthwise),
-            Op::Conv2d(op) if op.input.channels <= 3 => Some(Self::FewChannels),
-            Op::Conv2d(op) if op.kernel == [1, 1] => Some(Self::Pointwise),
-            Op::Conv2d(op) if op.stride != [1, 1] => Some(Self::Strided),
-            Op::Conv2d(op) if op.padding != [0; 4] => Some(Self::Padded),
-            Op::Conv2d(_) => Some(Self::Convolution),
+            Op::Conv2d(op) => {
+                let (input, [rows, columns]) = (usize::from(op.input.channels), op.kernel);
+                let [pointwise, strided] = [(rows, columns) == (1, 1), op.stride != [1, 1]];
+                Some(Self::of_convolution(input, op.groups > 1, pointwise, strided, op.padding != [0; 4]))
+            }
             Op::Dense(_) => Some(Self::Dense),
             Op::Pool(_) | Op::Add(_) => None,
+        }
+    }
+
+    /// The kind of a convolution of so many input channels.
+    #[must_use]
+    #[expect(
+        clippy::fn_params_excessive_bools,
+        reason = "each is a fact of the convolution, and there is one caller of each kind"
+    )]
+    pub const fn of_convolution(channels: usize, grouped: bool, pointwise: bool, strided: bool, padded: bool) -> Self {
+        match () {
+            () if grouped => Self::Depthwise,
+            () if channels <= 3 => Self::FewChannels,
+            () if pointwise => Self::Pointwise,
+            () if strided => Self::Strided,
+            () if padded => Self::Padded,
+            () => Self::Convolution,
         }
     }
 
@@ -136,6 +152,12 @@ impl CostTable {
     #[must_use]
     pub fn layouts(&self, kind: LayerKind, bits: Bitwidth) -> &[(Layout, f64)] {
         self.per_mac.get(&(kind, bits)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The cost of the cheapest layout of a kind and bitwidth, if any was measured.
+    #[must_use]
+    pub fn cheapest(&self, kind: LayerKind, bits: Bitwidth) -> Option<f64> {
+        self.layouts(kind, bits).iter().map(|(_, cost)| *cost).min_by(f64::total_cmp)
     }
 
     /// Adds a cost.

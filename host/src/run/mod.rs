@@ -4,6 +4,7 @@
 //! config.toml              what was asked for; a run never mixes two configurations
 //! log.jsonl                everything that happened, one JSON object a line
 //! float.safetensors        the float network
+//! evaluations.jsonl        every short fine-tune, one a line, as it was made
 //! search.checkpoint        the search, after its last finished update
 //! search.json              the assignments that were evaluated, and the one chosen
 //! finetuned.safetensors    the quantised network

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use releq_shared::Bitwidth;
 use serde::{Deserialize, Serialize};
 
+use crate::pack::costs::LayerKind;
+
 /// Bits of each weight layer, in execution order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -22,6 +24,8 @@ pub struct LayerFacts {
     pub in_channels: usize,
     /// Rows of the kernel, `k` in the paper; 1 for dense layers.
     pub kernel: usize,
+    /// What kind of kernel executes it.
+    pub kind: LayerKind,
     /// Weights.
     pub weights: u64,
     /// Multiply-accumulates of one image.

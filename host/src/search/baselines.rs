@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Judge, best_first};
-use super::{AccuracyOracle, Assignment, Evaluated, Evaluation, LayerFacts, OracleError, SearchConfig, SearchError};
+use super::{AccuracyOracle, Assignment, Evaluated, LayerFacts, SearchConfig, SearchError};
 
 /// A way to choose assignments without an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,40 +35,6 @@ pub struct BaselineOutcome {
     pub best: Evaluated,
     /// Distinct assignments it evaluated.
     pub evaluations: usize,
-}
-
-/// An oracle that is asked each question once, for whoever asks.
-pub struct Remembering<'a> {
-    oracle: &'a mut dyn AccuracyOracle,
-    memo: BTreeMap<Assignment, Evaluation>,
-}
-
-impl std::fmt::Debug for Remembering<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remembering").field("memo", &self.memo.len()).finish_non_exhaustive()
-    }
-}
-
-impl<'a> Remembering<'a> {
-    /// Remembers what `oracle` answers.
-    pub fn new(oracle: &'a mut dyn AccuracyOracle) -> Self {
-        Self { oracle, memo: BTreeMap::new() }
-    }
-}
-
-impl AccuracyOracle for Remembering<'_> {
-    fn evaluate(&mut self, assignments: &[Assignment]) -> Result<Vec<Evaluation>, OracleError> {
-        let unknown: BTreeSet<&Assignment> = assignments.iter().filter(|a| !self.memo.contains_key(a)).collect();
-        let unknown: Vec<Assignment> = unknown.into_iter().cloned().collect();
-        let answers = if unknown.is_empty() { Vec::new() } else { self.oracle.evaluate(&unknown)? };
-        self.memo.extend(unknown.into_iter().zip(answers));
-        let answer = |assignment| self.memo.get(assignment).copied().ok_or_else(|| "an answer is missing".into());
-        assignments.iter().map(answer).collect()
-    }
-
-    fn float_accuracy(&self) -> f64 {
-        self.oracle.float_accuracy()
-    }
 }
 
 /// Runs a baseline with at most `budget` distinct evaluations. Everything random follows from `seed`.

@@ -15,8 +15,9 @@ pub struct SearchConfig {
     pub episodes: usize,
     /// Episodes of one batch, all collected with one policy; their evaluations may run side by side.
     pub batch: usize,
-    /// The bitwidths to choose from. Paper: {1,2,3,4,5} on small networks.
-    pub actions: Vec<u8>,
+    /// The bitwidths to choose from: a list, or "auto" for those of 1 to 8 that a sensitivity scan finds useful. Paper:
+    /// {1,2,3,4,5} on small networks.
+    pub actions: ActionSet,
     /// What one step may do to a layer's bits. Paper: flexible, studied both.
     pub space: ActionSpace,
     /// When an episode is evaluated. Paper: at every step on small networks, at the end on deep ones.
@@ -33,11 +34,48 @@ pub struct SearchConfig {
     pub features: Vec<Feature>,
     /// Whether the agent has its LSTM; without it a dense layer of the same width takes its place.
     pub lstm: bool,
-    /// Whether the best assignment is polished at the end: layer by layer one bitwidth less, as long as the reward rises.
-    /// Not in the paper; it costs some evaluations and only ever improves the choice.
+    /// Whether the best assignment is polished at the end, with at most a quarter as many evaluations as episodes: a
+    /// bitwidth less in each layer in turn, then exchanges between layers that what was seen so far speaks for. Not in the
+    /// paper; it only ever improves the choice.
     pub polish: bool,
     /// The agent's training.
     pub ppo: PpoConfig,
+}
+
+/// The bitwidths to choose from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "actions are a list of bitwidths from 1 to 8, or \"auto\"")]
+pub enum ActionSet {
+    /// These.
+    List(Vec<u8>),
+    /// Those that a scan finds useful; see [`super::scan`].
+    Auto(Auto),
+}
+
+/// The word "auto".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auto {
+    /// It.
+    Auto,
+}
+
+impl ActionSet {
+    /// Left to a scan.
+    pub const AUTO: Self = Self::Auto(Auto::Auto);
+}
+
+impl std::str::FromStr for ActionSet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::AUTO);
+        }
+        let parse = |bits: &str| bits.trim().parse().ok().filter(|bits| (1..=8).contains(bits));
+        let list: Option<Vec<u8>> = text.split(',').map(parse).collect();
+        list.map(Self::List).ok_or_else(|| format!("{text:?} is no list of bitwidths from 1 to 8 (1,2,3), nor auto"))
+    }
 }
 
 /// What one step may do to a layer's bits.
@@ -107,7 +145,7 @@ impl Default for SearchConfig {
         Self {
             episodes: 160,
             batch: 4,
-            actions: vec![1, 2, 3, 4, 5],
+            actions: ActionSet::List(vec![1, 2, 3, 4, 5]),
             space: ActionSpace::default(),
             timing: Timing::default(),
             initial_bits: 8,
@@ -123,12 +161,15 @@ impl Default for SearchConfig {
 }
 
 impl SearchConfig {
-    /// The bitwidths to choose from.
+    /// The bitwidths to choose from; all eight where that is left to a scan.
     ///
     /// # Errors
     /// [`SearchError::Config`] if there is none, or one is no bitwidth.
     pub fn action_set(&self) -> Result<Vec<Bitwidth>, SearchError> {
-        let mut actions = self.actions.clone();
+        let mut actions = match &self.actions {
+            ActionSet::List(actions) => actions.clone(),
+            ActionSet::Auto(_) => (1..=8).collect(),
+        };
         actions.sort_unstable();
         actions.dedup();
         if actions.is_empty() {

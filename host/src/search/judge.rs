@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use releq_shared::Bitwidth;
 
 use super::config::ActionSpace;
+use super::cost::CostModel;
 use super::{Assignment, Evaluated, Evaluation, LayerFacts, SearchConfig, SearchError};
 
 /// The settings by which assignments of one network are judged.
@@ -16,9 +17,11 @@ pub(super) struct Judge<'a> {
     pub(super) actions: Vec<Bitwidth>,
     /// The bits of layers that keep theirs.
     pub(super) pins: Vec<Option<Bitwidth>>,
+    /// What assignments cost.
+    pub(super) costs: CostModel,
     /// The lowest cost that actions and pins allow.
     pub(super) cheapest: f64,
-    float_accuracy: f64,
+    pub(super) float_accuracy: f64,
 }
 
 impl<'a> Judge<'a> {
@@ -31,8 +34,17 @@ impl<'a> Judge<'a> {
             return Err(SearchError::Config("a search needs layers".to_owned()));
         }
         let (actions, pins) = (config.action_set()?, config.pins(layers)?);
-        let mut judge = Self { config, layers, actions, pins, cheapest: 0.0, float_accuracy };
-        judge.cheapest = config.cost.of(&judge.uniform(judge.actions[0]), layers);
+        let costs = config.cost.model(layers)?;
+        let mut judge = Self { config, layers, actions, pins, costs, cheapest: 0.0, float_accuracy };
+        // By the layers one by one: a lower bitwidth need not be a cheaper one.
+        let lowest = |layer: usize| {
+            let at = |&bits: &Bitwidth| judge.costs.at(layer, bits);
+            match judge.pins[layer] {
+                Some(bits) => at(&bits),
+                None => judge.actions.iter().map(at).fold(f64::INFINITY, f64::min),
+            }
+        };
+        judge.cheapest = (0..layers.len()).map(lowest).sum();
         Ok(judge)
     }
 
@@ -79,9 +91,15 @@ impl<'a> Judge<'a> {
     /// What is known of an assignment; one that was never evaluated counts as having failed.
     pub(super) fn describe(&self, bits: &Assignment, evaluation: Option<&Evaluation>) -> Evaluated {
         let (accuracy, float) = (evaluation.map_or(0.0, |evaluation| evaluation.accuracy), self.float_accuracy);
-        let cost = self.config.cost.of(bits, self.layers);
+        let cost = self.costs.of(bits);
         let reward = self.config.reward.of(accuracy, float, cost, self.cheapest);
         Evaluated { bits: bits.clone(), accuracy, cost, reward, accepted: self.config.reward.accepts(accuracy, float) }
+    }
+
+    /// What an assignment would be worth with this accuracy.
+    pub(super) fn expect(&self, bits: &Assignment, accuracy: f64) -> Evaluated {
+        let evaluation = Evaluation { accuracy: accuracy.clamp(0.0, 1.0), diverged: false, seconds: 0.0 };
+        self.describe(bits, Some(&evaluation))
     }
 
     /// The assignments that have one bitwidth less in one layer.

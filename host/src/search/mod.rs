@@ -14,21 +14,27 @@ mod cost;
 pub mod imaginary;
 mod judge;
 mod oracle;
+mod polish;
 mod ppo;
+mod remembering;
 mod reward;
 mod run;
+mod scan;
+mod sensitivity;
 mod state;
 
 pub use agent::{Agent, LstmState};
 pub use assignment::{Assignment, LayerFacts, ParseAssignmentError};
-pub use baselines::{Baseline, BaselineOutcome, EXHAUSTIVE_LIMIT, Remembering, baseline};
+pub use baselines::{Baseline, BaselineOutcome, EXHAUSTIVE_LIMIT, baseline};
 pub use checkpoint::SearchCheckpoint;
-pub use config::{ActionSpace, PpoConfig, SearchConfig, Timing};
+pub use config::{ActionSet, ActionSpace, PpoConfig, SearchConfig, Timing};
 pub use cost::Cost;
 pub use oracle::{AccuracyOracle, Evaluation, OracleError};
 pub use ppo::{Rollout, UpdateStatistics};
+pub use remembering::Remembering;
 pub use reward::Reward;
 pub use run::{Evaluated, SearchEvent, SearchOutcome, run};
+pub use scan::{LoweredAlone, Scan, scan};
 pub use state::{FEATURES, Feature};
 
 /// Why a search ended without a result.

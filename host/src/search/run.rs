@@ -65,10 +65,10 @@ pub struct SearchOutcome {
     pub episodes: usize,
 }
 
-struct Search<'a> {
-    judge: Judge<'a>,
+pub(super) struct Search<'a> {
+    pub(super) judge: Judge<'a>,
     oracle: &'a mut dyn AccuracyOracle,
-    memo: BTreeMap<Assignment, Evaluation>,
+    pub(super) memo: BTreeMap<Assignment, Evaluation>,
     agent: Agent,
 }
 
@@ -133,7 +133,7 @@ pub fn run(
     let greedy = search.describe(&greedy[0]);
     let by_agent = search.ranked().into_iter().next().ok_or(SearchError::NothingEvaluated)?;
     if config.polish {
-        search.polish(&by_agent)?;
+        search.polish(config.episodes / 4)?;
     }
     let evaluated = search.ranked();
     let best = evaluated.first().cloned().ok_or(SearchError::NothingEvaluated)?;
@@ -166,7 +166,8 @@ impl Search<'_> {
         for step in 0..self.judge.steps() {
             let layer = step % self.judge.layers.len();
             let see = |(bits, &accuracy): (&Assignment, &f64)| {
-                observe(&config.features, self.judge.layers, layer, bits, config.cost, accuracy)
+                let cost = self.judge.costs.of(bits);
+                observe(&config.features, self.judge.layers, layer, bits, cost, accuracy)
             };
             let states: Vec<Vec<f32>> = assignments.iter().zip(&accuracy).map(see).collect();
             let draw = rng.as_mut().map(|rng| &mut **rng as &mut dyn rand::Rng);
@@ -175,9 +176,9 @@ impl Search<'_> {
             if self.judge.pins[layer].is_none() {
                 let judge = &self.judge;
                 for ((assignment, &action), saved) in assignments.iter_mut().zip(&actions).zip(&mut saved) {
-                    let before = config.cost.of(assignment, judge.layers);
+                    let before = judge.costs.of(assignment);
                     assignment.0[layer] = judge.choose(assignment.0[layer], action as usize);
-                    let after = config.cost.of(assignment, judge.layers);
+                    let after = judge.costs.of(assignment);
                     *saved = ((before - after) / (1.0 - judge.cheapest).max(f64::MIN_POSITIVE)) as f32;
                 }
             }
@@ -199,19 +200,6 @@ impl Search<'_> {
         Ok((assignments, rollout, mean_probabilities))
     }
 
-    /// Takes one bitwidth off each free layer in turn, all at once, and goes on from the best as long as that is better.
-    fn polish(&mut self, from: &Evaluated) -> Result<(), SearchError> {
-        let mut best = from.clone();
-        loop {
-            let neighbours = self.judge.lower_neighbours(&best.bits);
-            self.evaluate(&neighbours)?;
-            let better = self.describe_all(&neighbours).into_iter().filter(|found| found.accepted == best.accepted);
-            let found = better.max_by(|a, b| a.reward.total_cmp(&b.reward)).filter(|found| found.reward > best.reward);
-            let Some(found) = found else { return Ok(()) };
-            best = found;
-        }
-    }
-
     /// Evaluates assignments; returns their rewards and relative accuracies.
     fn appraise(&mut self, assignments: &[Assignment]) -> Result<(Vec<f64>, Vec<f64>), SearchError> {
         self.evaluate(assignments)?;
@@ -220,7 +208,7 @@ impl Search<'_> {
     }
 
     /// Evaluates what is not known yet, all at once.
-    fn evaluate(&mut self, assignments: &[Assignment]) -> Result<(), SearchError> {
+    pub(super) fn evaluate(&mut self, assignments: &[Assignment]) -> Result<(), SearchError> {
         let unknown: BTreeSet<&Assignment> = assignments.iter().filter(|a| !self.memo.contains_key(a)).collect();
         let unknown: Vec<Assignment> = unknown.into_iter().cloned().collect();
         if unknown.is_empty() {
@@ -249,7 +237,7 @@ impl Search<'_> {
     }
 
     /// Everything evaluated: what the bound accepts first, by reward, of equals the most accurate.
-    fn ranked(&self) -> Vec<Evaluated> {
+    pub(super) fn ranked(&self) -> Vec<Evaluated> {
         let mut all: Vec<Evaluated> = self.memo.keys().map(|bits| self.describe(bits)).collect();
         all.sort_by(best_first);
         all

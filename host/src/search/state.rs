@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Assignment, Cost, LayerFacts};
+use super::{Assignment, LayerFacts};
 
 /// One entry of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,13 +43,13 @@ pub const FEATURES: [Feature; 9] = [
     Feature::AccuracyState,
 ];
 
-/// The state before layer `layer`, for the wanted features.
+/// The state before layer `layer`, for the wanted features; `cost` is that of `bits`.
 pub(super) fn observe(
     features: &[Feature],
     layers: &[LayerFacts],
     layer: usize,
     bits: &Assignment,
-    cost: Cost,
+    cost: f64,
     relative_accuracy: f64,
 ) -> Vec<f32> {
     let scaled = |of: &dyn Fn(&LayerFacts) -> f64| {
@@ -64,7 +64,7 @@ pub(super) fn observe(
         Feature::Weights => scaled(&|facts| (facts.weights as f64).ln_1p()),
         Feature::WeightStd => scaled(&|facts| facts.weight_std),
         Feature::CurrentBits => f64::from(bits.0[layer].get()) / 8.0,
-        Feature::QuantizationState => cost.of(bits, layers),
+        Feature::QuantizationState => cost,
         Feature::AccuracyState => relative_accuracy,
     };
     features.iter().map(|feature| value(feature) as f32).collect()

@@ -2,13 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{StageError, Workshop, files};
+use super::{StageError, Workshop, files, oracle};
 use crate::interrupt;
 use crate::run::{RunFolder, write_atomically};
-use crate::search::{
-    self, AccuracyOracle, Baseline, Evaluated, LayerFacts, Remembering, SearchConfig, SearchError, baseline,
-};
-use crate::train::{checkpoint, layer_facts};
+use crate::search::{self, AccuracyOracle, Baseline, Evaluated, LayerFacts, SearchConfig, SearchError, baseline};
 
 /// What every method found, over the seeds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,15 +89,12 @@ pub fn compare(
     seeds: usize,
     exhaustive: bool,
 ) -> Result<Comparison, StageError> {
-    let Workshop { graph, devices, progress, .. } = workshop;
-    let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, devices.first())?;
+    let progress = &workshop.progress;
+    let mut site = oracle::open(run, workshop)?;
     let config = run.config().clone();
-    let layers = layer_facts(&float)?;
-    let mut oracle = workshop.oracle(&float, &config)?;
-    let mut oracle = Remembering::new(&mut oracle);
     let mut task = progress.task("compare", seeds as u64);
     let mut comparison =
-        methods(&config.search, &layers, &mut oracle, config.seed, seeds, exhaustive, &mut |done, method| {
+        methods(&site.search, &site.layers, &mut site.oracle, config.seed, seeds, exhaustive, &mut |done, method| {
             task.set(done as u64, || method.to_owned());
         })
         .map_err(|error| if interrupt::requested() { SearchError::Stopped } else { error })?;

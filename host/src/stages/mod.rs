@@ -6,6 +6,7 @@
 mod compare;
 mod finetune;
 mod measure;
+mod oracle;
 mod pack;
 mod search;
 mod train;
@@ -18,10 +19,10 @@ use crate::device::DeviceError;
 use crate::network::{Graph, zoo};
 use crate::pack::PackError;
 use crate::progress::Progress;
-use crate::run::{RunConfig, RunError, RunFolder};
+use crate::run::{RunError, RunFolder};
 use crate::search::{OracleError, SearchError};
+use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
-use crate::train::{FineTuneOracle, Model, TrainError};
 
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
@@ -34,6 +35,10 @@ pub use train::train;
 pub mod files {
     /// The float network.
     pub const FLOAT: &str = "float.safetensors";
+    /// Every short fine-tune that was made from the float network, one a line.
+    pub const EVALUATIONS: &str = "evaluations.jsonl";
+    /// What a scan for useful bitwidths found.
+    pub const SCAN: &str = "scan.json";
     /// The search, after its last update.
     pub const SEARCH_CHECKPOINT: &str = "search.checkpoint";
     /// What the search found.
@@ -160,16 +165,6 @@ impl Workshop {
         let source = |images: &data::Images| ImageSource::new(images.clone(), data.grid);
         let (training, validation, test) = (source(&data.train), source(&data.validation), source(&data.test));
         Ok(Self { data, training, validation, test, graph: Arc::new(graph), devices, progress })
-    }
-}
-
-impl Workshop {
-    /// The oracle of a search from a float network: the run's short fine-tune, on all devices and cores.
-    fn oracle(&self, float: &Model, config: &RunConfig) -> Result<FineTuneOracle, StageError> {
-        let (training, validation) = (self.training.clone(), self.validation.clone());
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        FineTuneOracle::new(float, training, validation, config.short.clone(), config.seed, &self.devices, threads)
-            .map_err(StageError::Oracle)
     }
 }
 

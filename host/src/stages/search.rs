@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use super::{StageError, Workshop, files, percent};
+use super::{StageError, Workshop, files, oracle, percent};
 use crate::interrupt;
 use crate::run::{RunError, RunFolder, write_atomically};
 use crate::search::{self, SearchCheckpoint, SearchError, SearchOutcome};
-use crate::train::{checkpoint, layer_facts};
 
 /// Searches, unless the run has searched; goes on with a search that was stopped.
 ///
@@ -14,16 +13,13 @@ use crate::train::{checkpoint, layer_facts};
 /// [`StageError`].
 pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome, StageError> {
     let path = run.file(files::SEARCH);
-    let Workshop { graph, devices, progress, .. } = workshop;
-    let device = devices.first();
+    let progress = &workshop.progress;
     if path.exists() {
         progress.say(format_args!("{:>12} done before", "search"));
         return load(run);
     }
-    let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, device)?;
+    let mut site = oracle::open(run, workshop)?;
     let config = run.config().clone();
-    let layers = layer_facts(&float)?;
-    let mut oracle = workshop.oracle(&float, &config)?;
     let checkpoint_path = run.file(files::SEARCH_CHECKPOINT);
     let resume = if checkpoint_path.exists() { Some(SearchCheckpoint::load(&checkpoint_path)?) } else { None };
     if let Some(checkpoint) = &resume {
@@ -34,7 +30,7 @@ pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome,
     let mut task = progress.task("search", config.search.episodes as u64);
     let mut unsaved: Option<RunError> = None;
     let outcome =
-        search::run(&config.search, &layers, &mut oracle, config.seed, resume.as_ref(), &mut |event, state| {
+        search::run(&site.search, &site.layers, &mut site.oracle, config.seed, resume.as_ref(), &mut |event, state| {
             run.log.write("search", event);
             run.result.seconds.search = Some(before + started.elapsed().as_secs_f64());
             let best = &event.best;

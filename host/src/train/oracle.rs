@@ -17,6 +17,8 @@ use super::model::{Model, Quantization};
 use super::{FitConfig, TrainError, evaluate, fit};
 use crate::compute::{self, Devices};
 use crate::data::ImageSource;
+use crate::network::{Graph, Op, WeightLayer};
+use crate::pack::costs::LayerKind;
 use crate::search::{AccuracyOracle, Assignment, Evaluation, LayerFacts, OracleError};
 
 /// What the search asks.
@@ -181,17 +183,27 @@ pub fn layer_facts(model: &Model) -> candle_core::Result<Vec<LayerFacts>> {
         let count = weights.len() as f64;
         let mean = weights.iter().map(|&w| f64::from(w)).sum::<f64>() / count;
         let variance = weights.iter().map(|&w| (f64::from(w) - mean).powi(2)).sum::<f64>() / count;
+        let kind = kind_of(model.graph(), &layer);
         Ok(LayerFacts {
             name: layer.name,
             out_channels: layer.out_channels,
             in_channels: layer.in_channels,
             kernel: layer.kernel.0,
+            kind,
             weights: layer.weights as u64,
             macs: layer.macs as u64,
             weight_std: variance.sqrt(),
         })
     });
     facts.collect()
+}
+
+/// What kind of kernel executes a layer.
+fn kind_of(graph: &Graph, layer: &WeightLayer) -> LayerKind {
+    let node = graph.node(layer.node);
+    let Op::Conv2d { kernel, stride, padding, groups, .. } = node.op else { return LayerKind::Dense };
+    let channels = layer.in_channels * groups;
+    LayerKind::of_convolution(channels, groups > 1, kernel == (1, 1), stride != (1, 1), padding != (0, 0))
 }
 
 #[cfg(test)]

@@ -1,0 +1,88 @@
+//! How much accuracy each layer's bits cost, learned from what a search has evaluated: a sum of one term a layer and
+//! bitwidth, fitted by ridge regression. Good enough to say which assignment is worth the next fine-tune.
+
+use std::collections::BTreeMap;
+
+use releq_shared::Bitwidth;
+
+use super::{Assignment, Evaluation};
+
+/// Passes of the fit; each takes one term after the other to its optimum.
+const PASSES: usize = 60;
+/// How strongly terms are held near zero, in evaluations.
+const RIDGE: f64 = 0.5;
+
+/// A fitted sum of terms.
+#[derive(Clone, Debug)]
+pub(super) struct Sensitivity {
+    mean: f64,
+    /// By layer, then by bits.
+    terms: Vec<BTreeMap<Bitwidth, f64>>,
+    /// Root of the mean squared error on what it was fitted to.
+    pub(super) error: f64,
+}
+
+impl Sensitivity {
+    /// Fits accuracies. Those below `floor` count as `floor`: how bad a hopeless assignment is teaches nothing about good
+    /// ones.
+    pub(super) fn fit(memo: &BTreeMap<Assignment, Evaluation>, layers: usize, floor: f64) -> Self {
+        let known: Vec<(&Assignment, f64)> =
+            memo.iter().map(|(bits, found)| (bits, found.accuracy.max(floor))).collect();
+        let mean = known.iter().map(|(_, accuracy)| accuracy).sum::<f64>() / known.len().max(1) as f64;
+        let mut terms = vec![BTreeMap::new(); layers];
+        let mut residuals: Vec<f64> = known.iter().map(|(_, accuracy)| accuracy - mean).collect();
+        for _ in 0..PASSES {
+            for (layer, terms) in terms.iter_mut().enumerate() {
+                let mut sums: BTreeMap<Bitwidth, (f64, f64)> = BTreeMap::new();
+                for ((bits, _), residual) in known.iter().zip(&residuals) {
+                    let (sum, count) = sums.entry(bits.0[layer]).or_default();
+                    *sum += residual + terms.get(&bits.0[layer]).copied().unwrap_or(0.0);
+                    *count += 1.0;
+                }
+                let fitted: BTreeMap<Bitwidth, f64> =
+                    sums.into_iter().map(|(bits, (sum, count))| (bits, sum / (count + RIDGE))).collect();
+                for ((bits, _), residual) in known.iter().zip(&mut residuals) {
+                    let bits = bits.0[layer];
+                    *residual += terms.get(&bits).copied().unwrap_or(0.0) - fitted[&bits];
+                }
+                *terms = fitted;
+            }
+        }
+        let squares = residuals.iter().map(|residual| residual * residual).sum::<f64>();
+        Self { mean, terms, error: (squares / known.len().max(1) as f64).sqrt() }
+    }
+
+    /// The accuracy to expect.
+    pub(super) fn predict(&self, bits: &Assignment) -> f64 {
+        let term = |(terms, bits): (&BTreeMap<Bitwidth, f64>, &Bitwidth)| terms.get(bits).copied().unwrap_or(0.0);
+        self.mean + self.terms.iter().zip(&bits.0).map(term).sum::<f64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_sum_is_predicted_where_it_was_never_seen() {
+        let cost = |bits: &Assignment| 1.0 - 0.02 / f64::from(bits.0[0].get()) - 0.05 / f64::from(bits.0[1].get());
+        let mut memo = BTreeMap::new();
+        for a in 1..=4 {
+            for b in 1..=4 {
+                let bits: Assignment = format!("{a},{b}").parse().unwrap();
+                // Only these are left out.
+                if (a, b) != (4, 1) && (a, b) != (1, 4) {
+                    let evaluation = Evaluation { accuracy: cost(&bits), diverged: false, seconds: 0.0 };
+                    memo.insert(bits, evaluation);
+                }
+            }
+        }
+        let fitted = Sensitivity::fit(&memo, 2, 0.0);
+        assert!(fitted.error < 0.003, "{fitted:?}");
+        for unseen in ["4,1", "1,4"] {
+            let unseen: Assignment = unseen.parse().unwrap();
+            let (expected, got) = (cost(&unseen), fitted.predict(&unseen));
+            assert!((expected - got).abs() < 0.01, "{unseen}: {got} for {expected}");
+        }
+    }
+}

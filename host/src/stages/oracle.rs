@@ -1,0 +1,74 @@
+//! The oracle of a run: short fine-tunes whose answers stay in the run's folder.
+
+use sha2::{Digest, Sha256};
+
+use super::{StageError, Workshop, files};
+use crate::run::{RunError, RunFolder, write_atomically};
+use crate::search::{self, ActionSet, LayerFacts, Remembering, Scan, SearchConfig};
+use crate::train::{FineTuneOracle, Model, checkpoint, layer_facts};
+
+/// What a run's stages ask for accuracies, and of which layers.
+#[derive(Debug)]
+pub(super) struct Site {
+    /// Remembers what was answered before, by whatever stage.
+    pub(super) oracle: Remembering<FineTuneOracle>,
+    /// The network's layers.
+    pub(super) layers: Vec<LayerFacts>,
+    /// The search's settings, with the bitwidths named.
+    pub(super) search: SearchConfig,
+}
+
+/// The run's oracle, on all devices and cores, and its search's settings; the bitwidths are scanned for if that is asked
+/// for.
+pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageError> {
+    let Workshop { graph, devices, progress, .. } = workshop;
+    let path = run.require(files::FLOAT, "train")?;
+    let (float, _) = checkpoint::load(&path, graph, devices.first())?;
+    let layers = layer_facts(&float)?;
+    let mut oracle =
+        Remembering::in_file(oracle(run, workshop, &float)?, &run.file(files::EVALUATIONS), &key(run, &path)?)?;
+    let known = oracle.known().len();
+    if known > 0 {
+        progress.say(format_args!("{:>12} {known} assignments were fine-tuned before", "recall"));
+    }
+    let mut search = run.config().search.clone();
+    if matches!(search.actions, ActionSet::Auto(_)) {
+        let scan = search::scan(&search, &layers, &mut oracle)
+            .map_err(|error| if crate::interrupt::requested() { search::SearchError::Stopped } else { error })?;
+        tell(&scan, workshop);
+        let json = serde_json::to_vec_pretty(&scan).unwrap_or_default();
+        write_atomically(&run.file(files::SCAN), &json)?;
+        search.actions = ActionSet::List(scan.actions);
+    }
+    Ok(Site { oracle, layers, search })
+}
+
+fn oracle(run: &RunFolder, workshop: &Workshop, float: &Model) -> Result<FineTuneOracle, StageError> {
+    let config = run.config();
+    let (training, validation) = (workshop.training.clone(), workshop.validation.clone());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    FineTuneOracle::new(float, training, validation, config.short.clone(), config.seed, &workshop.devices, threads)
+        .map_err(StageError::Oracle)
+}
+
+/// What an answer depends on: the float network, the short fine-tune and the seed.
+fn key(run: &RunFolder, float: &std::path::Path) -> Result<String, RunError> {
+    let io = |source| RunError::Io { action: "read", path: float.to_owned(), source };
+    let mut hasher = Sha256::new_with_prefix(std::fs::read(float).map_err(io)?);
+    let config = run.config();
+    hasher.update(serde_json::to_vec(&(&config.short, config.seed, &config.dataset)).unwrap_or_default());
+    Ok(hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn tell(scan: &Scan, workshop: &Workshop) {
+    let actions: Vec<String> = scan.actions.iter().map(ToString::to_string).collect();
+    let asked = scan.uniform.len() + scan.alone.len();
+    workshop.progress.say(format_args!(
+        "{:>12} {} bits are worth offering ({asked} assignments)",
+        "scan",
+        actions.join(", ")
+    ));
+    for reason in &scan.dropped {
+        workshop.progress.say(format_args!("{:>12} not {reason}", ""));
+    }
+}
