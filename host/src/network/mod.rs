@@ -1,5 +1,6 @@
 //! The network as a graph of layers, and the zoo of known networks.
 
+pub mod describe;
 mod graph;
 mod units;
 pub mod zoo;
