@@ -14,9 +14,6 @@ mod svhn;
 
 use std::path::{Path, PathBuf};
 
-use crate::network::Shape;
-use crate::progress::Progress;
-
 pub use batches::{Augmentation, Batch, Batches};
 pub use dataset::{Dataset, Images, PixelGrid};
 pub use fetch::{FetchError, fetch};
@@ -189,21 +186,6 @@ pub fn load_from(name: &str, location: &Location, seed: u64) -> Result<Dataset, 
     let train = parts.pop().unwrap_or_else(|| all.clone());
     let validation = parts.pop().unwrap_or_else(|| all.first(0));
     Ok(Dataset { name: name.to_owned(), classes, grid, train, validation, test, source: location.to_string() })
-}
-
-/// As [`load_from`], for a network that takes images of `shape`: a folder's images are brought to it, other data sets have
-/// the shape they have. `progress` shows the decoding.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_for(
-    name: &str,
-    location: &Location,
-    seed: u64,
-    _shape: Shape,
-    _progress: Progress,
-) -> Result<Dataset, DataError> {
-    load_from(name, location, seed)
 }
 
 /// The embedded digits' test part is the same whatever the seed of a run.

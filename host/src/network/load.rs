@@ -11,7 +11,7 @@ use super::{Graph, NodeId, Op, UnitKind, units};
 pub enum NetworkError {
     /// The zoo does not have it.
     #[error("{0}; a network of your own is a file that ends in .toml (docs/networks.md)")]
-    Zoo(#[from] ZooError),
+    Zoo(ZooError),
     /// The system refused the description.
     #[error("cannot read {}: {source}", path.display())]
     Io {
@@ -28,6 +28,12 @@ pub enum NetworkError {
         /// What is wrong, and where.
         error: DescribeError,
     },
+}
+
+impl From<ZooError> for NetworkError {
+    fn from(error: ZooError) -> Self {
+        Self::Zoo(error)
+    }
 }
 
 /// A layer that trains but that the integer engine has no operation for.

@@ -3,6 +3,7 @@
 pub mod describe;
 mod graph;
 mod load;
+pub mod onnx;
 mod units;
 mod weights;
 pub mod zoo;

@@ -16,7 +16,7 @@ pub struct RunConfig {
     /// Channels, rows and columns of the images that the network is adapted to; without it, its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<[usize; 3]>,
-    /// The data set's name, or the path of a folder of images.
+    /// The data set's name.
     pub dataset: String,
     /// Whether to use the embedded subset of the data set even where the full one is at hand.
     pub embedded_data: bool,

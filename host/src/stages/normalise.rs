@@ -46,7 +46,11 @@ impl Normalisation {
 ///
 /// # Errors
 /// Why it cannot be done: another number of channels, or something other than a layer with weights that reads the input.
-pub(super) fn fold(graph: &mut Graph, weights: &mut Weights, normalisation: &Normalisation) -> Result<PixelGrid, String> {
+pub(super) fn fold(
+    graph: &mut Graph,
+    weights: &mut Weights,
+    normalisation: &Normalisation,
+) -> Result<PixelGrid, String> {
     let input = graph.input();
     let (grid, on_top) = normalisation.split(input.channels)?;
     let mut behind = vec![NodeId(0)];
