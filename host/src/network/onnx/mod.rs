@@ -6,6 +6,7 @@
 
 mod build;
 mod constant;
+mod layers;
 mod node;
 pub mod proto;
 mod rewrite;
