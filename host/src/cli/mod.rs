@@ -5,7 +5,9 @@ mod boards;
 mod compare;
 mod data;
 mod demo;
+mod described;
 mod firmware;
+mod import;
 mod inspect;
 mod measure;
 mod networks;
@@ -30,6 +32,7 @@ pub struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Train(stage::TrainArgs),
+    Import(import::ImportArgs),
     Search(stage::SearchArgs),
     Finetune(stage::FinetuneArgs),
     Pack(stage::PackArgs),
@@ -51,6 +54,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Train(args) => stage::train(args),
+        Command::Import(args) => import::run(args),
         Command::Search(args) => stage::search(args),
         Command::Finetune(args) => stage::finetune(args),
         Command::Pack(args) => stage::pack(args),

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::network::zoo;
+use crate::network::{describe, zoo};
 
 /// List the networks of the zoo with their layers, weights and multiply-accumulates
 #[derive(Args, Debug)]
@@ -11,6 +11,9 @@ pub(super) struct NetworksArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// Print the description of one network, to start one of your own from
+    #[arg(long, value_name = "NETWORK", conflicts_with = "json")]
+    export: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -33,6 +36,10 @@ struct Layer {
 }
 
 pub(super) fn run(args: &NetworksArgs) -> anyhow::Result<()> {
+    if let Some(name) = &args.export {
+        print!("{}", describe::to_toml(&zoo::by_name(name)?));
+        return Ok(());
+    }
     let mut entries = Vec::new();
     for name in zoo::NAMES {
         let layers: Vec<Layer> = zoo::by_name(name)?

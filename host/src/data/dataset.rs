@@ -3,11 +3,13 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::network::Shape;
 
 /// How a pixel becomes a number: `scale * (pixel - zero_point)`. The very grid on which a device takes its input.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PixelGrid {
     /// Step.
     pub scale: f32,

@@ -176,6 +176,22 @@ impl Graph {
         self.nodes.iter().position(|node| node.name == name).map(NodeId)
     }
 
+    /// The same operations on images of another shape and for another number of classes, which the last layer gives.
+    ///
+    /// # Errors
+    /// [`GraphError`] names the layer that does not fit such images.
+    pub fn adapted(&self, input: Shape, classes: usize) -> Result<Self, GraphError> {
+        let (mut builder, _) = GraphBuilder::new(&self.name, input);
+        for (place, node) in self.nodes.iter().enumerate().skip(1) {
+            let op = match node.op {
+                Op::Dense { bias, .. } if place == self.nodes.len() - 1 => Op::Dense { outputs: classes, bias },
+                op => op,
+            };
+            builder.push(&node.name, op, &node.inputs)?;
+        }
+        builder.finish()
+    }
+
     /// The nodes that read `id`.
     pub fn readers(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes.iter().enumerate().filter(move |(_, node)| node.inputs.contains(&id)).map(|(index, _)| NodeId(index))
@@ -212,6 +228,12 @@ impl GraphBuilder {
     pub fn new(name: &str, input: Shape) -> (Self, NodeId) {
         let node = Node { name: "input".to_owned(), op: Op::Input, inputs: Vec::new(), shape: input };
         (Self { graph: Graph { name: name.to_owned(), nodes: vec![node] } }, NodeId(0))
+    }
+
+    /// The shape of what a node gives.
+    #[must_use]
+    pub fn shape(&self, id: NodeId) -> Shape {
+        self.graph.node(id).shape
     }
 
     /// Appends an operation.
@@ -256,7 +278,8 @@ fn windowed(len: usize, size: usize, stride: usize) -> Result<usize, String> {
     Ok(moves / stride + 1)
 }
 
-fn output_shape(op: Op, inputs: &[Shape]) -> Result<Shape, String> {
+/// What an operation makes of its inputs, or why it does not fit them.
+pub(super) fn output_shape(op: Op, inputs: &[Shape]) -> Result<Shape, String> {
     let input = inputs[0];
     let pooled = |size: (usize, usize), stride: (usize, usize)| {
         let height = windowed(input.height, size.0, stride.0)?;
@@ -292,6 +315,17 @@ mod tests {
 
     fn conv(out_channels: usize, kernel: usize) -> Op {
         Op::Conv2d { out_channels, kernel: (kernel, kernel), stride: (1, 1), padding: (0, 0), groups: 1, bias: true }
+    }
+
+    #[test]
+    fn a_network_is_adapted_to_other_images_and_classes() {
+        let lenet = crate::network::zoo::by_name("lenet").unwrap();
+        assert_eq!(lenet.adapted(lenet.input(), 10).unwrap(), lenet);
+        let wide = lenet.adapted(Shape { channels: 3, height: 28, width: 32 }, 4).unwrap();
+        assert_eq!((wide.classes(), wide.input().channels), (4, 3));
+        assert_eq!(wide.weight_layers()[0].weights, 3 * 500);
+        let error = lenet.adapted(Shape { channels: 1, height: 8, width: 8 }, 10).unwrap_err();
+        assert_eq!(error.to_string(), "layer conv2: a window of 5 does not fit an input of 2");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Augmentation;
+use crate::data::{Augmentation, PixelGrid};
 use crate::network::zoo;
 use crate::search::{Reward, SearchConfig};
 use crate::train::FitConfig;
@@ -11,14 +11,20 @@ use crate::train::FitConfig;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// The network's name.
+    /// The network: one of the zoo, or `network.toml`, its description in the run's folder.
     pub network: String,
+    /// Channels, rows and columns of the images that the network is adapted to; without it, its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<[usize; 3]>,
     /// The data set's name.
     pub dataset: String,
     /// Whether to use the embedded subset of the data set even where the full one is at hand.
     pub embedded_data: bool,
     /// Everything random follows from it.
     pub seed: u64,
+    /// How pixels become numbers, in place of the data set's usual way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<PixelGrid>,
     /// Float training.
     pub train: FitConfig,
     /// The short fine-tune by which the search judges an assignment.
@@ -38,9 +44,11 @@ impl Default for RunConfig {
     fn default() -> Self {
         Self {
             network: "lenet".to_owned(),
+            input: None,
             dataset: "mnist".to_owned(),
             embedded_data: false,
             seed: 1,
+            pixels: None,
             train: FitConfig { epochs: 5.0, ..FitConfig::default() },
             short: FitConfig { steps: Some(60), lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
             finetune: FitConfig { epochs: 5.0, lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
@@ -53,11 +61,16 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// The defaults for a network of the zoo. Those for photographs train longer and see each image shifted and, where
-    /// a mirrored one is still of its class, mirrored: there are few images for their variety.
+    /// The defaults for a network of the zoo, on its usual data set.
     #[must_use]
     pub fn of_network(network: &str) -> Self {
-        let dataset = zoo::usual_dataset(network);
+        Self::of(network, zoo::usual_dataset(network))
+    }
+
+    /// The defaults for a network and a data set. Those for photographs train longer and see each image shifted and, where
+    /// a mirrored one is still of its class, mirrored: there are few images for their variety.
+    #[must_use]
+    pub fn of(network: &str, dataset: &str) -> Self {
         let config = Self { network: network.to_owned(), dataset: dataset.to_owned(), ..Self::default() };
         if dataset == "mnist" {
             return config;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! config.toml              what was asked for; a run never mixes two configurations
+//! network.toml             the network's description, if it is not one of the zoo
 //! log.jsonl                everything that happened, one JSON object a line
 //! float.safetensors        the float network
 //! evaluations.jsonl        every short fine-tune, one a line, as it was made

@@ -5,10 +5,13 @@
 
 mod compare;
 mod finetune;
+mod import;
 mod measure;
+mod normalise;
 mod oracle;
 mod pack;
 mod search;
+mod start;
 mod train;
 
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use crate::compute::Devices;
 use crate::data::{self, DataError, Dataset, ImageSource};
 use crate::device::DeviceError;
-use crate::network::{Graph, zoo};
+use crate::network::{self, Graph, GraphError, NetworkError, Shape, zoo};
 use crate::pack::PackError;
 use crate::progress::Progress;
 use crate::run::{RunError, RunFolder};
@@ -26,13 +29,18 @@ use crate::train::checkpoint::CheckpointError;
 
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
+pub use import::{Import, import, model_of};
 pub use measure::{MeasureOptions, boot, boot_with, measure, measure_on};
+pub use normalise::Normalisation;
 pub use pack::pack;
 pub use search::search;
+pub use start::start;
 pub use train::train;
 
 /// Files of a run's folder.
 pub mod files {
+    /// The network's description, if it is not one of the zoo.
+    pub const NETWORK: &str = "network.toml";
     /// The float network.
     pub const FLOAT: &str = "float.safetensors";
     /// Every short fine-tune that was made from the float network, one a line.
@@ -62,10 +70,57 @@ pub enum StageError {
     Data(#[from] DataError),
     /// The network.
     #[error(transparent)]
-    Network(#[from] zoo::ZooError),
+    Network(#[from] NetworkError),
+    /// The network's layers do not fit the images asked for.
+    #[error("{network} cannot take images of {images}: {error}")]
+    Adapt {
+        /// The network.
+        network: String,
+        /// Channels, rows and columns.
+        images: String,
+        /// What does not fit.
+        error: GraphError,
+    },
+    /// The network has another number of logits than the data set has classes.
+    #[error("{network} has {wanted} logits, {dataset} has {found} classes; give its last layer {found} outputs")]
+    OtherClasses {
+        /// The network.
+        network: String,
+        /// Its logits.
+        wanted: usize,
+        /// The data set.
+        dataset: String,
+        /// Its classes.
+        found: usize,
+    },
+    /// Layers that the integer engine has no operation for.
+    #[error("{network} cannot run on the integer engine:\n{}", layers.join("\n"))]
+    Unpackable {
+        /// The network.
+        network: String,
+        /// Each layer with the reason.
+        layers: Vec<String>,
+    },
+    /// The weights to import.
+    #[error(transparent)]
+    Weights(Box<network::WeightsError>),
+    /// The normalisation of an import.
+    #[error("cannot fold the normalisation into the network: {reason}")]
+    Normalisation {
+        /// Why not.
+        reason: String,
+    },
+    /// An import into a run that has a float network.
+    #[error("{} has a float network already; choose another --out", path.display())]
+    AlreadyThere {
+        /// The run's folder.
+        path: std::path::PathBuf,
+    },
     /// The network takes other images than the data set has.
     #[error(
-        "{network} takes images of {wanted:?}, {dataset} has {found:?}; choose a data set that fits, such as {usual}"
+        "{network} takes images of {wanted:?}, {dataset} has {found:?}; choose a data set that fits, such as {usual}, or \
+         adapt the network with --input {},{},{}",
+        found.channels, found.height, found.width
     )]
     OtherImages {
         /// The network.
@@ -143,19 +198,34 @@ impl Workshop {
     /// [`StageError`] says what does not fit.
     pub fn open(run: &RunFolder, devices: Devices, progress: Progress) -> Result<Self, StageError> {
         let config = run.config();
-        let graph = zoo::by_name(&config.network)?;
-        let data = match config.embedded_data {
-            true => data::load_from(&config.dataset, &data::Location::Embedded, config.seed)?,
-            false => data::load(&config.dataset, config.seed)?,
+        let mut graph = network::load(&config.network, run.path())?;
+        if let Some([channels, height, width]) = config.input {
+            let classes = graph.classes();
+            graph = adapted(&graph, Shape { channels, height, width }, classes)?;
+        }
+        let location = match config.embedded_data {
+            true => data::Location::Embedded,
+            false => data::locate(&config.dataset)?,
         };
-        if graph.input() != data.train.shape || graph.classes() != data.classes.len() {
+        let mut data = data::load_from(&config.dataset, &location, config.seed)?;
+        data.grid = config.pixels.unwrap_or(data.grid);
+        if graph.input() != data.train.shape {
             return Err(StageError::OtherImages {
-                network: config.network.clone(),
-                wanted: graph.input(),
+                network: graph.name,
+                wanted: graph.nodes[0].shape,
                 dataset: config.dataset.clone(),
                 found: data.train.shape,
                 usual: zoo::usual_dataset(&config.network),
             });
+        }
+        let (wanted, found) = (graph.classes(), data.classes.len());
+        if wanted != found {
+            if network::is_description(&config.network) {
+                let dataset = config.dataset.clone();
+                return Err(StageError::OtherClasses { network: graph.name, wanted, dataset, found });
+            }
+            // The zoo's networks are of any number of classes.
+            graph = adapted(&graph, graph.input(), found)?;
         }
         let [train, validation, test] = [data.train.len(), data.validation.len(), data.test.len()];
         progress.say(format_args!(
@@ -165,6 +235,19 @@ impl Workshop {
         let source = |images: &data::Images| ImageSource::new(images.clone(), data.grid);
         let (training, validation, test) = (source(&data.train), source(&data.validation), source(&data.test));
         Ok(Self { data, training, validation, test, graph: Arc::new(graph), devices, progress })
+    }
+}
+
+fn adapted(graph: &Graph, input: Shape, classes: usize) -> Result<Graph, StageError> {
+    graph.adapted(input, classes).map_err(|error| {
+        let images = format!("{} x {} x {}", input.channels, input.height, input.width);
+        StageError::Adapt { network: graph.name.clone(), images, error }
+    })
+}
+
+impl From<zoo::ZooError> for StageError {
+    fn from(error: zoo::ZooError) -> Self {
+        Self::Network(error.into())
     }
 }
 
