@@ -22,7 +22,7 @@ fn boot(name: &str) -> (Link<Qemu>, CoreClass) {
     let link = stages::boot(&board, Progress::silent(), |line| println!("board: {line}"));
     let mut link = link.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(link.hello().unwrap().board, name);
-    (link, CoreClass::of_target(&board.target))
+    (link, CoreClass::of_core(&board.core, &board.target))
 }
 
 fn input(len: usize, seed: u64) -> Vec<u8> {

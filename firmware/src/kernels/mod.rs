@@ -12,12 +12,14 @@ use crate::arena::Places;
 #[cfg(core_class = "armv7em")]
 use dsp_outputs::outputs;
 
+mod class_name;
 mod core_class;
 #[cfg(core_class = "armv7em")]
 mod dsp_outputs;
 mod duo;
 pub mod lanes;
 pub mod portable;
+pub mod stacks;
 
 pub use core_class::CoreClass;
 pub use portable::{add, pool};
@@ -25,7 +27,9 @@ pub use portable::{add, pool};
 /// Bytes of scratch that the kernel of `op` asks for on a core of that class.
 #[must_use]
 pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> usize {
-    let fast = lanes::scratch_bytes(op, class).or_else(|| duo::scratch_bytes(op, class));
+    let fast = lanes::scratch_bytes(op, class)
+        .or_else(|| duo::scratch_bytes(op, class))
+        .or_else(|| stacks::scratch_bytes(op, class));
     fast.unwrap_or_else(|| portable::scratch_bytes(op))
 }
 
@@ -44,7 +48,7 @@ pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
 /// A convolution by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    if !lanes::conv2d(class, op, matrix, &mut places) {
+    if !lanes::conv2d(class, op, matrix, &mut places) && !stacks::conv2d(class, op, matrix, &mut places) {
         portable::conv2d(op, matrix, places);
     }
 }
@@ -52,7 +56,9 @@ pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut pla
 /// A dense layer by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn dense_on(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    let done = lanes::dense(class, op, matrix, &mut places) || duo::dense(class, op, matrix, &mut places);
+    let done = lanes::dense(class, op, matrix, &mut places)
+        || duo::dense(class, op, matrix, &mut places)
+        || stacks::dense(class, op, matrix, &mut places);
     if !done {
         portable::dense(op, matrix, places);
     }

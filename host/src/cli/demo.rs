@@ -59,7 +59,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     stages::train(&mut run, &workshop)?;
     stages::search(&mut run, &workshop)?;
     stages::finetune(&mut run, &workshop, None)?;
-    let blob = stages::pack(&mut run, &workshop, CoreClass::of_target(&board.target))?;
+    let blob = stages::pack(&mut run, &workshop, CoreClass::of_core(&board.core, &board.target))?;
     let samples = args.samples.map_or(if args.quick { 40 } else { 1000 }, std::num::NonZeroUsize::get);
     let options = MeasureOptions { samples, verbose: args.verbose };
     stages::measure(&mut run, &board, &blob, &workshop.data.test, options, progress)?;

@@ -156,7 +156,7 @@ pub(super) fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
 pub(super) fn pack(args: &PackArgs) -> anyhow::Result<()> {
     let board = crate::device::board::by_name(&args.board)?;
     let (mut run, workshop) = args.existing.open()?;
-    stages::pack(&mut run, &workshop, crate::pack::CoreClass::of_target(&board.target))?;
+    stages::pack(&mut run, &workshop, crate::pack::CoreClass::of_core(&board.core, &board.target))?;
     let model = run.file(stages::files::MODEL);
     println!("next: releq inspect {0}, or releq measure --run {1}", model.display(), args.existing.run.display());
     Ok(())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use object::{Object, ObjectSection, SectionKind};
+use releq_firmware::CoreClass;
 
 use super::board::source_root;
 use super::toolchain::{Toolchain, ensure_target};
@@ -54,6 +55,10 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
         ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC", "CARGO_BUILD_TARGET", "RUSTDOCFLAGS"]
     {
         command.env_remove(variable);
+    }
+    // The firmware's build script takes the class of core from here.
+    if let Some(cpu) = CoreClass::of_core(&board.core, &board.target).target_cpu() {
+        command.env("RUSTFLAGS", format!("-Ctarget-cpu={cpu}"));
     }
     if let Toolchain::BuildStd { rustc, linker } = toolchain {
         let path = std::env::var_os("PATH").unwrap_or_default();
