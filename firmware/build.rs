@@ -1,20 +1,19 @@
 //! Names the class of core that the crate is built for, since `target_feature = "dsp"` and its kin are not visible to
 //! `cfg` on the stable toolchain. The kernels' one switch reads `core_class`.
 
+#[path = "src/kernels/class_name.rs"]
+mod class_name;
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=RELEQ_NEEDS");
-    println!("cargo::rustc-check-cfg=cfg(core_class, values(\"armv6m\", \"armv7m\", \"armv7em\"))");
+    println!("cargo::rerun-if-changed=src/kernels/class_name.rs");
+    println!("cargo::rustc-check-cfg=cfg(core_class, values(\"armv6m\", \"armv7m\", \"armv7em\", \"armv81m-mve\"))");
     let target = std::env::var("TARGET").unwrap_or_default();
-    let class = if target.starts_with("thumbv7em") || target.starts_with("thumbv8m.main") {
-        Some("armv7em")
-    } else if target.starts_with("thumbv7m") {
-        Some("armv7m")
-    } else if target.starts_with("thumbv6m") || target.starts_with("thumbv8m.base") {
-        Some("armv6m")
-    } else {
-        None
-    };
+    // `-C target-cpu=...`, with or without the space.
+    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let core = flags.split('\x1f').find_map(|flag| flag.trim_start_matches("-C").strip_prefix("target-cpu="));
+    let class = class_name::class_name(&target, core);
     if let Some(class) = class {
         println!("cargo::rustc-cfg=core_class=\"{class}\"");
     }

@@ -108,7 +108,7 @@ fn check_conv2d(class: CoreClass, random: &mut Random, memory: &mut [u8]) -> Res
         groups: 1,
         pool,
         activation: activation(random),
-        weights: weights(random, [Layout::LaneRows, Layout::TwinRows, Layout::WideRows]),
+        weights: weights(random, [Layout::LaneRows, Layout::TwinRows, Layout::WideRows, Layout::Stacks]),
     };
     let columns = op.columns() as usize;
     let mut pieces = Pieces(memory);
@@ -136,7 +136,7 @@ fn check_dense(class: CoreClass, random: &mut Random, memory: &mut [u8]) -> Resu
         input: tensor(inputs, TensorKind::U8),
         output: tensor(outputs, kind),
         activation: activation(random),
-        weights: weights(random, [Layout::LaneQuads, Layout::TwinQuads, Layout::Duos]),
+        weights: weights(random, [Layout::LaneQuads, Layout::TwinQuads, Layout::Duos, Layout::Stacks]),
     };
     let mut pieces = Pieces(memory);
     let matrix = matrix(random, &mut pieces, &op.weights, outputs as usize, inputs as usize);
@@ -157,10 +157,10 @@ fn activation(random: &mut Random) -> Activation {
 }
 
 /// Weights of one of the layouts that hold them, or now and then of the bitstream, without sections.
-fn weights(random: &mut Random, layouts: [Layout; 3]) -> Weights {
+fn weights(random: &mut Random, layouts: [Layout; 4]) -> Weights {
     let bits = Bitwidth::all().nth(random.within(0..=7) as usize).unwrap_or(Bitwidth::MAX);
-    let layout = match random.within(0..=9) {
-        n @ 0..=8 if layouts[n as usize / 3].holds(bits) => layouts[n as usize / 3],
+    let layout = match random.within(0..=12) {
+        n @ 0..=11 if layouts[n as usize / 3].holds(bits) => layouts[n as usize / 3],
         _ => Layout::Bitstream,
     };
     let z = random.within(0..=2 * u32::from(bits.max_code())) as u16;

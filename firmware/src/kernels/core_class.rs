@@ -4,7 +4,8 @@ use releq_shared::Bitwidth;
 use releq_shared::blob::{Conv2d, Op};
 use releq_shared::layout::Layout;
 
-use super::lanes;
+use super::class_name::class_name;
+use super::{lanes, stacks};
 
 /// What a core can do, as far as kernels care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,14 +18,18 @@ pub enum CoreClass {
     ArmV7m,
     /// Cortex-M4, M7 and M33 with the DSP extension: dual 16-bit multiplications.
     ArmV7em,
+    /// Cortex-M52, M55 and M85 with Helium (MVE): sixteen products an instruction.
+    ArmV81mMve,
 }
 
 impl CoreClass {
     /// Every class.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::ArmV6m, Self::ArmV7m, Self::ArmV7em];
+    pub const ALL: [Self; 5] = [Self::Portable, Self::ArmV6m, Self::ArmV7m, Self::ArmV7em, Self::ArmV81mMve];
 
     /// The class that this crate is built for.
-    pub const HERE: Self = if cfg!(core_class = "armv7em") {
+    pub const HERE: Self = if cfg!(core_class = "armv81m-mve") {
+        Self::ArmV81mMve
+    } else if cfg!(core_class = "armv7em") {
         Self::ArmV7em
     } else if cfg!(core_class = "armv7m") {
         Self::ArmV7m
@@ -34,17 +39,35 @@ impl CoreClass {
         Self::Portable
     };
 
-    /// The class of the cores that a Rust target triple is for.
+    /// The class of the cores that a Rust target triple is for, unless the compiler is told of a core.
     #[must_use]
     pub fn of_target(triple: &str) -> Self {
-        if triple.starts_with("thumbv7em") || triple.starts_with("thumbv8m.main") {
-            Self::ArmV7em
-        } else if triple.starts_with("thumbv7m") {
-            Self::ArmV7m
-        } else if triple.starts_with("thumbv6m") || triple.starts_with("thumbv8m.base") {
-            Self::ArmV6m
-        } else {
-            Self::Portable
+        Self::named(class_name(triple, None))
+    }
+
+    /// The class of a core by its name ("cortex-m4f"), or if that is not known of those that a target triple is for.
+    #[must_use]
+    pub fn of_core(core: &str, triple: &str) -> Self {
+        Self::named(class_name(triple, Some(core)))
+    }
+
+    fn named(name: Option<&str>) -> Self {
+        match name {
+            Some("armv6m") => Self::ArmV6m,
+            Some("armv7m") => Self::ArmV7m,
+            Some("armv7em") => Self::ArmV7em,
+            Some("armv81m-mve") => Self::ArmV81mMve,
+            _ => Self::Portable,
+        }
+    }
+
+    /// The processor to name to the compiler (`-C target-cpu=`) for the kernels of a core of this class, where its
+    /// target triple does not say enough.
+    #[must_use]
+    pub const fn target_cpu(self) -> Option<&'static str> {
+        match self {
+            Self::ArmV81mMve => Some("cortex-m55"),
+            Self::Portable | Self::ArmV6m | Self::ArmV7m | Self::ArmV7em => None,
         }
     }
 
@@ -60,8 +83,23 @@ impl CoreClass {
             (Self::ArmV7em, Op::Dense(_)) => Layout::LaneQuads,
             (Self::ArmV6m | Self::ArmV7m, Op::Conv2d(_)) if fast_convolution => Layout::WideRows,
             (Self::ArmV6m | Self::ArmV7m, Op::Dense(_)) => Layout::Duos,
+            (Self::ArmV81mMve, _) if stacks::covers(op) => Layout::Stacks,
             _ => Layout::Bitstream,
         };
         if wanted.holds(bits) { wanted } else { Layout::Bitstream }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_says_more_than_its_target() {
+        assert_eq!(CoreClass::of_core("cortex-m55", "thumbv8m.main-none-eabihf"), CoreClass::ArmV81mMve);
+        assert_eq!(CoreClass::of_core("cortex-m33", "thumbv8m.main-none-eabihf"), CoreClass::ArmV7em);
+        assert_eq!(CoreClass::of_core("cortex-m0", "thumbv6m-none-eabi"), CoreClass::ArmV6m);
+        assert_eq!(CoreClass::of_core("unheard-of", "thumbv7m-none-eabi"), CoreClass::ArmV7m);
+        assert_eq!(CoreClass::of_target("x86_64-unknown-linux-gnu"), CoreClass::Portable);
     }
 }

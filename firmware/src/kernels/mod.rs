@@ -13,12 +13,14 @@ use crate::needs::{self, Need, needed};
 #[cfg(core_class = "armv7em")]
 use dsp_outputs::outputs;
 
+mod class_name;
 mod core_class;
 #[cfg(core_class = "armv7em")]
 mod dsp_outputs;
 mod duo;
 pub mod lanes;
 pub mod portable;
+pub mod stacks;
 
 pub use core_class::CoreClass;
 pub use portable::{add, pool};
@@ -26,14 +28,20 @@ pub use portable::{add, pool};
 /// Whether a core of that class has kernels of its own for `op`, rather than portable ones.
 #[must_use]
 pub fn is_fast(op: &Op<'_>, class: CoreClass) -> bool {
-    lanes::scratch_bytes(op, class).or_else(|| duo::scratch_bytes(op, class)).is_some()
+    fast_scratch_bytes(op, class).is_some()
+}
+
+/// Bytes of scratch of the fast kernel of `op`, if there is one.
+fn fast_scratch_bytes(op: &Op<'_>, class: CoreClass) -> Option<usize> {
+    lanes::scratch_bytes(op, class)
+        .or_else(|| duo::scratch_bytes(op, class))
+        .or_else(|| stacks::scratch_bytes(op, class))
 }
 
 /// Bytes of scratch that the kernel of `op` asks for on a core of that class.
 #[must_use]
 pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> usize {
-    let fast = lanes::scratch_bytes(op, class).or_else(|| duo::scratch_bytes(op, class));
-    fast.unwrap_or_else(|| portable::scratch_bytes(op))
+    fast_scratch_bytes(op, class).unwrap_or_else(|| portable::scratch_bytes(op))
 }
 
 /// A convolution, with its pooling if it has one.
@@ -51,7 +59,8 @@ pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
 /// A convolution by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    if (needed(Need::PooledConv2d) || needed(Need::PlainConv2d)) && lanes::conv2d(class, op, matrix, &mut places) {
+    let mut fast = || lanes::conv2d(class, op, matrix, &mut places) || stacks::conv2d(class, op, matrix, &mut places);
+    if (needed(Need::PooledConv2d) || needed(Need::PlainConv2d)) && fast() {
         return;
     }
     if !needed(Need::PortableConv2d) {
@@ -63,7 +72,11 @@ pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut pla
 /// A dense layer by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn dense_on(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    let mut fast = || lanes::dense(class, op, matrix, &mut places) || duo::dense(class, op, matrix, &mut places);
+    let mut fast = || {
+        lanes::dense(class, op, matrix, &mut places)
+            || duo::dense(class, op, matrix, &mut places)
+            || stacks::dense(class, op, matrix, &mut places)
+    };
     if needed(Need::Dense) && fast() {
         return;
     }

@@ -76,7 +76,7 @@ impl Board {
     /// What its core can do, as far as kernels care.
     #[must_use]
     pub fn class(&self) -> CoreClass {
-        CoreClass::of_target(&self.target)
+        CoreClass::of_core(&self.core, &self.target)
     }
 }
 

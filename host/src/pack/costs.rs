@@ -13,10 +13,11 @@ use releq_shared::layout::Layout;
 use serde::{Deserialize, Serialize};
 
 /// The tables that are compiled in.
-const RECORDED: [(CoreClass, &str); 3] = [
+const RECORDED: [(CoreClass, &str); 4] = [
     (CoreClass::ArmV6m, include_str!("../../assets/costs/armv6m.toml")),
     (CoreClass::ArmV7m, include_str!("../../assets/costs/armv7m.toml")),
     (CoreClass::ArmV7em, include_str!("../../assets/costs/armv7em.toml")),
+    (CoreClass::ArmV81mMve, include_str!("../../assets/costs/armv81mmve.toml")),
 ];
 
 /// Layers whose kernels have costs of their own.

@@ -6,12 +6,15 @@
 
 mod duo;
 mod lanes;
+mod stacks;
 
 use serde::{Deserialize, Serialize};
 
 pub use duo::Duo;
 pub use lanes::Lanes;
 use lanes::Place;
+
+pub use stacks::{Plane, Stacks};
 
 use crate::{Bitwidth, codes};
 
@@ -33,18 +36,28 @@ pub enum Layout {
     WideRows,
     /// [`Duo`]: dense layers on cores without dual multiplications.
     Duos,
+    /// [`Stacks`]: convolutions and dense layers on cores with Helium.
+    Stacks,
 }
 
 impl Layout {
     /// Every layout.
-    pub const ALL: [Self; 7] =
-        [Self::Bitstream, Self::LaneRows, Self::LaneQuads, Self::TwinRows, Self::TwinQuads, Self::WideRows, Self::Duos];
+    pub const ALL: [Self; 8] = [
+        Self::Bitstream,
+        Self::LaneRows,
+        Self::LaneQuads,
+        Self::TwinRows,
+        Self::TwinQuads,
+        Self::WideRows,
+        Self::Duos,
+        Self::Stacks,
+    ];
 
     /// The geometry of a lane layout, `None` for the others and for widths that it does not hold.
     #[must_use]
     pub const fn lanes(self, bits: Bitwidth) -> Option<Lanes> {
         match self {
-            Self::Bitstream | Self::Duos => None,
+            Self::Bitstream | Self::Duos | Self::Stacks => None,
             Self::LaneRows => Lanes::single(bits, 1),
             Self::LaneQuads => Lanes::single(bits, 4),
             Self::TwinRows => Lanes::twin(bits, 1),
@@ -59,6 +72,7 @@ impl Layout {
         match self {
             Self::Bitstream => true,
             Self::Duos => Duo::new(bits).is_some(),
+            Self::Stacks => Stacks::new(bits).is_some(),
             _ => self.lanes(bits).is_some(),
         }
     }
@@ -70,6 +84,7 @@ impl Layout {
         match self {
             Self::Bitstream => codes::packed_len(rows.checked_mul(columns)?, bits),
             Self::Duos => Duo::new(bits)?.section_len(rows, columns),
+            Self::Stacks => Stacks::new(bits)?.section_len(rows, columns),
             _ => self.lanes(bits)?.section_len(rows, columns),
         }
     }
@@ -89,6 +104,9 @@ impl Layout {
     /// If the section does not hold that code.
     #[must_use]
     pub fn code_at(self, section: &[u8], bits: Bitwidth, columns: usize, row: usize, column: usize) -> u8 {
+        if let (Self::Stacks, Some(stacks)) = (self, Stacks::new(bits)) {
+            return stacks.code_at(section, columns, row, column);
+        }
         let place = self.place(section.len(), bits, columns, row, column);
         place.flip(bits) ^ codes::bits_at(section, bits, place.bit)
     }
@@ -114,6 +132,11 @@ impl Layout {
                     duo.unpack_row(section, columns, row, first, codes);
                 }
             }
+            Self::Stacks => {
+                if let Some(stacks) = Stacks::new(bits) {
+                    stacks.unpack_row(section, columns, row, first, codes);
+                }
+            }
             _ => {
                 if let (Some(lanes), false) = (self.lanes(bits), codes.is_empty()) {
                     lanes.unpack_row(section, columns, row, first, codes);
@@ -134,6 +157,10 @@ impl Layout {
         let len = self.section_len(rows, columns, bits).expect("the section is smaller than the codes' own slice");
         let mut section = alloc::vec![0; len];
         for (index, &code) in codes.iter().enumerate() {
+            if let (Self::Stacks, Some(stacks)) = (self, Stacks::new(bits)) {
+                stacks.set_code(&mut section, columns, index / columns, index % columns, code);
+                continue;
+            }
             let place = self.place(len, bits, columns, index / columns, index % columns);
             codes::set_bits(&mut section, bits, place.bit, code ^ place.flip(bits));
         }
