@@ -8,7 +8,7 @@ use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
 use crate::run::RunFolder;
 use crate::search::Assignment;
-use crate::train::{Model, Quantization, checkpoint, evaluate, fit, layer_facts};
+use crate::train::{Model, Quantization, TrainError, checkpoint, evaluate, fit, layer_facts};
 
 #[derive(Serialize)]
 struct FineTuned<'a> {
@@ -16,6 +16,15 @@ struct FineTuned<'a> {
     validation_accuracy: f64,
     loss_points: f64,
 }
+
+#[derive(Serialize)]
+struct Diverged<'a> {
+    bits: &'a Assignment,
+    diverged_at: usize,
+}
+
+/// What a long fine-tune starts its randomness from, besides the run's seed.
+pub(super) const SEED: u64 = 0xF17E;
 
 /// Fine-tunes `bits`, or else the search's best assignments in turn, until one keeps the allowed loss; unless the run
 /// has a fine-tuned network. The test images are used here for the first time, for the final figures.
@@ -50,10 +59,22 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
         }
     };
     let started = Instant::now();
+    config.quantizer.kind.check(candidates.iter().flat_map(|candidate| candidate.0.iter().copied()))?;
     let float_accuracy = evaluate(&float, None, &workshop.validation)?.share();
+    let tried = candidates.iter().map(ToString::to_string).collect();
     let mut best: Option<(f64, Assignment, Model, Quantization)> = None;
     for candidate in candidates {
-        let (model, quantization) = long(run, workshop, &float, &candidate)?;
+        let (model, quantization) = match long(run, workshop, &float, &candidate) {
+            Err(StageError::Train(TrainError::Diverged { step })) => {
+                run.log.write("finetune", &Diverged { bits: &candidate, diverged_at: step });
+                progress.say(format_args!(
+                    "{:>12} {candidate}: diverged at step {step}, the loss is no number; counted as a failure",
+                    "finetune"
+                ));
+                continue;
+            }
+            tuned => tuned?,
+        };
         let accuracy = evaluate(&model, Some(&quantization), &workshop.validation)?.share();
         let loss_points = (float_accuracy - accuracy) * 100.0;
         run.log.write("finetune", &FineTuned { bits: &candidate, validation_accuracy: accuracy, loss_points });
@@ -72,13 +93,17 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
             break;
         }
     }
-    let Some((_, bits, model, quantization)) = best else { return Ok(()) };
+    let Some((accuracy, bits, model, quantization)) = best else {
+        return Err(StageError::AllDiverged { tried, lr: config.finetune.lr });
+    };
     checkpoint::save(&path, &model, Some(&quantization))?;
     let test = |model: &Model, quantization: Option<&Quantization>| {
         evaluate(model, quantization, &workshop.test).map(|accuracy| accuracy.share())
     };
     run.result.accuracy.float = Some(test(&float, None)?);
     run.result.accuracy.fake_quantized = Some(test(&model, Some(&quantization))?);
+    run.result.validation.float = Some(float_accuracy);
+    run.result.validation.fake_quantized = Some(accuracy);
     run.result.mean_bits = Some(bits.mean_bits());
     run.result.weighted_bits = Some(bits.weighted_bits(&layers));
     run.result.bits = bits.0.iter().map(|bits| bits.get()).collect();
@@ -88,7 +113,9 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     run.result.accuracy.integer_host = None;
     run.result.accuracy.device = None;
     run.result.device = None;
-    Ok(run.save_result()?)
+    run.save_result()?;
+    super::reference::tell(&run.result, progress);
+    Ok(())
 }
 
 /// One long fine-tune from the float network.
@@ -102,10 +129,10 @@ fn long(
     let config = run.config().clone();
     let model = float.duplicate()?;
     let each: Vec<_> = bits.0.iter().copied().map(Some).collect();
-    let mut quantization = Quantization::of_weights(&model, &each)?;
+    let mut quantization = Quantization::by(config.quantizer.kind, &model, &each)?;
     let training = workshop.training.clone();
     let mut task = progress.task("finetune", config.finetune.steps_on(data.train.len()) as u64);
-    fit(&model, Some(&mut quantization), &training, &config.finetune, config.seed ^ 0xF17E, &mut |at| {
+    fit(&model, Some(&mut quantization), &training, &config.finetune, config.seed ^ SEED, &mut |at| {
         task.set(at.step as u64, || format!("{bits}, loss {:.4}", at.loss));
         if at.step % 100 == 0 {
             run.log.write("finetune", &at);

@@ -14,7 +14,7 @@ use releq_shared::Bitwidth;
 
 use super::ops::{self, Channels};
 use crate::network::{Graph, Node, NodeId, Op, Unit, UnitKind, units};
-use crate::quantize::{ActivationGrid, Range, fitted_steps, weight_grid};
+use crate::quantize::{ActivationGrid, Quantizer, Range};
 
 /// How much of a batch's statistics a batch norm's running ones take over.
 const NORM_MOMENTUM: f64 = 0.1;
@@ -33,6 +33,8 @@ pub struct Model {
 /// How a model's weights and activations are quantised.
 #[derive(Clone, Debug)]
 pub struct Quantization {
+    /// How weights are rounded.
+    pub quantizer: Quantizer,
     /// Bits of each weight layer, in order; `None` stays float.
     pub bits: Vec<Option<Bitwidth>>,
     /// Steps of each quantised layer, one a channel, by layer name.
@@ -304,9 +306,8 @@ impl Model {
             return Ok(weight);
         };
         let Some((bits, step)) = quantization.of_layer(&self.graph, layer) else { return Ok(weight) };
-        let columns = weight.elem_count() / weight.dim(0)?;
         let step = if matches!(pass, Pass::Train(_)) { step.as_tensor().clone() } else { step.as_tensor().detach() };
-        ops::fake_quantize_weights(&weight, &step, weight_grid(bits, columns))
+        quantization.quantizer.fake_quantize(&weight, &step, bits)
     }
 
     /// An operation that is no convolution and no sum.
@@ -343,12 +344,21 @@ impl Model {
 }
 
 impl Quantization {
-    /// Gives each layer its bits and fits its steps to the model's weights. Activations stay float until they are
-    /// calibrated.
+    /// [`Quantization::by`] the scaled quantiser.
     ///
     /// # Errors
     /// If there is not one entry a weight layer.
     pub fn of_weights(model: &Model, bits: &[Option<Bitwidth>]) -> Result<Self> {
+        Self::by(Quantizer::Scaled, model, bits)
+    }
+
+    /// Gives each layer its bits and its steps, fitted to the model's weights if the quantiser learns them. Activations
+    /// stay float until they are calibrated.
+    ///
+    /// # Errors
+    /// If there is not one entry a weight layer, or the quantiser is not defined for one.
+    pub fn by(quantizer: Quantizer, model: &Model, bits: &[Option<Bitwidth>]) -> Result<Self> {
+        quantizer.check(bits.iter().copied().flatten()).map_err(candle_core::Error::msg)?;
         let layers = model.graph.weight_layers();
         if layers.len() != bits.len() {
             bail!("{} bitwidths for the {} weight layers of {}", bits.len(), layers.len(), model.graph.name);
@@ -356,12 +366,28 @@ impl Quantization {
         let mut steps = BTreeMap::new();
         for (layer, bits) in layers.iter().zip(bits) {
             if let Some(bits) = bits {
-                let fitted = fitted_steps(&model.values(&format!("{}.weight", layer.name))?, layer.out_channels, *bits);
+                let weights = model.values(&format!("{}.weight", layer.name))?;
+                let fitted = quantizer.steps(&weights, layer.out_channels, *bits);
                 let device = model.parameters[&format!("{}.weight", layer.name)].device().clone();
                 steps.insert(layer.name.clone(), Var::from_vec(fitted, layer.out_channels, &device)?);
             }
         }
-        Ok(Self { bits: bits.to_vec(), steps, activations: BTreeMap::new() })
+        Ok(Self { quantizer, bits: bits.to_vec(), steps, activations: BTreeMap::new() })
+    }
+
+    /// Gives each layer other bits, and its steps the values that fit the model's weights as they are. The layers are the
+    /// same as before.
+    ///
+    /// # Errors
+    /// As [`Quantization::by`].
+    pub fn set_bits(&mut self, model: &Model, bits: &[Option<Bitwidth>]) -> Result<()> {
+        let fitted = Self::by(self.quantizer, model, bits)?;
+        for (layer, step) in &self.steps {
+            let Some(values) = fitted.steps.get(layer) else { bail!("layer {layer} has no bits any more") };
+            step.set(&values.as_tensor().detach())?;
+        }
+        self.bits = fitted.bits;
+        Ok(())
     }
 
     /// Sets the activation grids to cover what the model shows on a batch.
@@ -375,7 +401,8 @@ impl Quantization {
         Ok(())
     }
 
-    fn of_layer(&self, graph: &Graph, layer: &str) -> Option<(Bitwidth, &Var)> {
+    /// A layer's bits and steps, if it is quantised.
+    pub(super) fn of_layer(&self, graph: &Graph, layer: &str) -> Option<(Bitwidth, &Var)> {
         let place = graph.weight_layers().iter().position(|weights| weights.name == layer)?;
         Some(((*self.bits.get(place)?)?, self.steps.get(layer)?))
     }
