@@ -8,7 +8,8 @@ use candle_core::{Device, Tensor, Var};
 use releq_shared::Bitwidth;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::model::{Model, Quantization};
+use super::model::Model;
+use super::quantization::Quantization;
 use crate::network::Graph;
 use crate::quantize::{ActivationGrid, Quantizer};
 use crate::run::{RunError, write_atomically};

@@ -6,8 +6,9 @@ use serde::Serialize;
 use std::ops::ControlFlow;
 
 use super::config::{Distillation, FitConfig};
-use super::model::{Model, Pass, Quantization};
+use super::model::{Model, Pass};
 use super::ops::{self, Adam, AdamConfig, ParamGroup};
+use super::quantization::Quantization;
 use super::{TrainError, regulariser};
 use crate::compute;
 use crate::data::{Batches, ImageSource};

@@ -7,12 +7,14 @@ mod fit;
 mod model;
 pub mod ops;
 mod oracle;
+mod quantization;
 pub mod regulariser;
 
 pub use config::{Distillation, FitConfig};
 pub use fit::{Accuracy, FitProgress, Stepper, evaluate, fit};
-pub use model::{Model, Pass, Quantization};
+pub use model::{Model, Pass};
 pub use oracle::{FineTuneOracle, layer_facts};
+pub use quantization::Quantization;
 pub use regulariser::Sinusoidal;
 
 /// Why a training ended early.

@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::model::{Model, Quantization};
+use super::model::Model;
+use super::quantization::Quantization;
 use super::{FitConfig, TrainError, evaluate, fit};
 use crate::compute::{self, Devices};
 use crate::data::ImageSource;

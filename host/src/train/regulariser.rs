@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-use super::model::{Model, Quantization};
+use super::model::Model;
 use super::ops::Gradients;
+use super::quantization::Quantization;
 
 /// The strength of the regulariser, and when it acts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

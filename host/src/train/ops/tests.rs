@@ -204,7 +204,7 @@ proptest! {
         let (logits, teacher) = (random(&[n, classes], seed), (random(&[n, classes], seed ^ 1).as_tensor() * scale).unwrap());
         let labels = Tensor::from_vec((0..n).map(|i| (i % classes) as u32).collect::<Vec<_>>(), n, &Device::Cpu).unwrap();
         assert_same(
-            &[logits.clone()],
+            std::slice::from_ref(&logits),
             || distillation(&logits, &labels, &teacher, weight, heat)?.reshape(1),
             || stock_only(|| distillation(&logits, &labels, &teacher, weight, heat)?.reshape(1)),
         );
@@ -214,7 +214,7 @@ proptest! {
     fn squashed_weights_equal_candles(len in 1usize..40, seed: u64) {
         let weight = random(&[2, len], seed);
         // The largest weight's own gradient is where a constant maximum counts.
-        assert_same(&[weight.clone()], || squash(&weight), || stock_only(|| squash(&weight)));
+        assert_same(std::slice::from_ref(&weight), || squash(&weight), || stock_only(|| squash(&weight)));
         prop_assert_eq!(values(&squash(&weight).unwrap()), squashed(&values(&weight)));
     }
 
