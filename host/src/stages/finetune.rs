@@ -80,10 +80,13 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
         run.log.write("finetune", &FineTuned { bits: &candidate, validation_accuracy: accuracy, loss_points });
         let kept = loss_points <= config.max_loss_points;
         progress.say(format_args!(
-            "{:>12} {candidate}: {} on the validation images, float {}{}",
+            "{:>12} {candidate}: {} on the validation images, float {}{}{}",
             "finetune",
             percent(accuracy),
             percent(float_accuracy),
+            run.result.validation.float_reference.map_or_else(String::new, |reference| {
+                format!(", float of the same training {}", percent(reference))
+            }),
             if kept { String::new() } else { format!("; more than {} points lost", config.max_loss_points) }
         ));
         if best.as_ref().is_none_or(|(held, ..)| kept || accuracy > *held) {
@@ -141,4 +144,66 @@ fn long(
     })?;
     task.finish(format_args!("{bits} trained"));
     Ok((model, quantization))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::Devices;
+    use crate::progress::Progress;
+    use crate::quantize::Quantizer;
+    use crate::run::{QuantizerConfig, RunConfig};
+    use crate::stages::reference;
+    use crate::train::FitConfig;
+
+    /// A run on the embedded digits with a float network nobody has trained.
+    fn start(folder: &std::path::Path, config: RunConfig) -> (RunFolder, Workshop) {
+        let run = RunFolder::create(&folder.join("run"), config).unwrap();
+        let workshop = Workshop::open(&run, Devices::parse("cpu").unwrap(), Progress::silent()).unwrap();
+        let model = Model::new(workshop.graph.clone(), 1, workshop.devices.first()).unwrap();
+        checkpoint::save(&run.file(files::FLOAT), &model, None).unwrap();
+        (run, workshop)
+    }
+
+    fn config(lr: f64) -> RunConfig {
+        let finetune = FitConfig { steps: Some(8), batch: 32, lr, ..FitConfig::default() };
+        RunConfig { finetune, ..RunConfig::quick() }
+    }
+
+    #[test]
+    fn a_long_fine_tune_that_diverges_is_a_failure_that_says_what_to_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut run, workshop) = start(folder.path(), config(1e30));
+        let bits: Assignment = "2,2,2,2".parse().unwrap();
+        let error = finetune(&mut run, &workshop, Some(&bits)).unwrap_err().to_string();
+        assert!(error.contains("2,2,2,2") && error.contains("lower lr"), "{error}");
+        assert!(!run.file(files::FINETUNED).exists());
+        let log = std::fs::read_to_string(run.file("log.jsonl")).unwrap();
+        assert!(log.contains("diverged_at"), "{log}");
+    }
+
+    #[test]
+    fn every_quantiser_fine_tunes_and_is_measured_against_the_reference() {
+        for kind in [Quantizer::Scaled, Quantizer::Dorefa, Quantizer::Wrpn] {
+            let folder = tempfile::tempdir().unwrap();
+            let quantizer = QuantizerConfig { kind };
+            let (mut run, workshop) = start(folder.path(), RunConfig { quantizer, ..config(1e-3) });
+            reference(&mut run, &workshop).unwrap();
+            let one_bit: Assignment = "2,1,2,2".parse().unwrap();
+            let refused = finetune(&mut run, &workshop, Some(&one_bit));
+            assert_eq!(refused.is_err(), kind == Quantizer::Wrpn, "{kind:?}: {refused:?}");
+            finetune(&mut run, &workshop, Some(&"3,2,2,3".parse().unwrap())).unwrap();
+            let result = RunFolder::open(run.path()).unwrap().result;
+            let (test, validation) = (&result.accuracy, &result.validation);
+            for share in
+                [test.float_reference, test.fake_quantized, validation.float_reference, validation.fake_quantized]
+            {
+                assert!(share.is_some_and(|share| share > 0.0), "{kind:?}: {test:?} {validation:?}");
+            }
+            assert!(validation.float_reference > validation.float, "{kind:?}: the reference has learned");
+            let (_, quantization) =
+                checkpoint::load(&run.file(files::FINETUNED), &workshop.graph, workshop.devices.first()).unwrap();
+            assert_eq!(quantization.unwrap().quantizer, kind);
+        }
+    }
 }
