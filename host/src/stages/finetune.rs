@@ -27,7 +27,7 @@ struct Diverged<'a> {
 pub(super) const SEED: u64 = 0xF17E;
 
 /// Fine-tunes `bits`, or else the search's best assignments in turn, until one keeps the allowed loss; unless the run
-/// has a fine-tuned network. The test images are used here for the first time, for the final figures.
+/// has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing. The test images are used here for the first time, for the final figures.
 ///
 /// # Errors
 /// [`StageError`].
@@ -61,10 +61,14 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     let started = Instant::now();
     config.quantizer.kind.check(candidates.iter().flat_map(|candidate| candidate.0.iter().copied()))?;
     let float_accuracy = evaluate(&float, None, &workshop.validation)?.share();
+    let teacher = match config.finetune.distillation.weight > 0.0 {
+        true => Some(super::reference::load(run, workshop)?),
+        false => None,
+    };
     let tried = candidates.iter().map(ToString::to_string).collect();
     let mut best: Option<(f64, Assignment, Model, Quantization)> = None;
     for candidate in candidates {
-        let (model, quantization) = match long(run, workshop, &float, &candidate) {
+        let (model, quantization) = match long(run, workshop, &float, teacher.as_ref(), &candidate) {
             Err(StageError::Train(TrainError::Diverged { step })) => {
                 run.log.write("finetune", &Diverged { bits: &candidate, diverged_at: step });
                 progress.say(format_args!(
@@ -121,11 +125,12 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     Ok(())
 }
 
-/// One long fine-tune from the float network.
+/// One long fine-tune from the float network, with the float reference as its teacher if it has one.
 fn long(
     run: &mut RunFolder,
     workshop: &Workshop,
     float: &Model,
+    teacher: Option<&Model>,
     bits: &Assignment,
 ) -> Result<(Model, Quantization), StageError> {
     let Workshop { data, progress, .. } = workshop;
@@ -135,7 +140,7 @@ fn long(
     let mut quantization = Quantization::by(config.quantizer.kind, &model, &each)?;
     let training = workshop.training.clone();
     let mut task = progress.task("finetune", config.finetune.steps_on(data.train.len()) as u64);
-    fit(&model, Some(&mut quantization), &training, &config.finetune, config.seed ^ SEED, &mut |at| {
+    fit(&model, Some(&mut quantization), teacher, &training, &config.finetune, config.seed ^ SEED, &mut |at| {
         task.set(at.step as u64, || format!("{bits}, loss {:.4}", at.loss));
         if at.step % 100 == 0 {
             run.log.write("finetune", &at);

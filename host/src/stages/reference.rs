@@ -1,7 +1,8 @@
 //! The float reference: the float network trained on as long as the quantised one was.
 //!
 //! A long fine-tune is further training, and part of what it shows against the float network that it started from is just
-//! that. The fair measure of what quantisation costs is a float network of the same total training.
+//! that. The fair measure of what quantisation costs is a float network of the same total training. That network is also the
+//! teacher of long fine-tunes that distil: a quantised network learns more from it than from the one they both start from.
 
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use super::{StageError, Workshop, files, finetune, percent};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::run::{RunFolder, RunResult};
-use crate::train::{checkpoint, evaluate, fit};
+use crate::train::{Model, checkpoint, evaluate, fit};
 
 #[derive(Serialize)]
 struct Referred {
@@ -37,7 +38,7 @@ pub fn reference(run: &mut RunFolder, workshop: &Workshop) -> Result<(), StageEr
     let config = run.config().clone();
     let started = Instant::now();
     let mut task = progress.task("reference", config.finetune.steps_on(data.train.len()) as u64);
-    fit(&model, None, &workshop.training, &config.finetune, config.seed ^ finetune::SEED, &mut |at| {
+    fit(&model, None, None, &workshop.training, &config.finetune, config.seed ^ finetune::SEED, &mut |at| {
         task.set(at.step as u64, || format!("loss {:.4}", at.loss));
         if at.step % 100 == 0 {
             run.log.write("reference", &at);
@@ -55,6 +56,15 @@ pub fn reference(run: &mut RunFolder, workshop: &Workshop) -> Result<(), StageEr
     task.finish(format_args!("float network of the same training: {} on the validation images", percent(accuracy)));
     tell(&run.result, progress);
     Ok(())
+}
+
+/// The float reference, trained first if the run has none.
+pub(super) fn load(run: &mut RunFolder, workshop: &Workshop) -> Result<Model, StageError> {
+    let path = run.file(files::REFERENCE);
+    if !path.exists() {
+        reference(run, workshop)?;
+    }
+    Ok(checkpoint::load(&path, &workshop.graph, workshop.devices.first())?.0)
 }
 
 /// Says what quantisation costs on the test images, against the reference if there is one.

@@ -17,7 +17,8 @@ pub struct FitConfig {
     pub batch: usize,
     /// Largest learning rate of Adam; it rises over the first steps and falls to zero along a cosine.
     pub lr: f64,
-    /// Learning rate of the quantiser's steps, relative to that of weights: steps are few and each moves a whole channel.
+    /// Learning rate of the quantiser's steps, as a factor on that of weights times the layer's mean step: at 1 and a
+    /// learning rate of 0.001, Adam moves a step by about a thousandth of itself at a time.
     pub step_lr: f64,
     /// Share of the steps over which the learning rate rises.
     pub warmup: f64,
@@ -46,7 +47,7 @@ impl Default for FitConfig {
             steps: None,
             batch: 128,
             lr: 2e-3,
-            step_lr: 0.1,
+            step_lr: 1.0,
             warmup: 0.05,
             weight_decay: 1e-3,
             gradual: 0.0,
@@ -58,7 +59,8 @@ impl Default for FitConfig {
     }
 }
 
-/// Knowledge distillation (arXiv 1503.02531) from the network as it is before the fit, which is the float one: the loss is
+/// Knowledge distillation (arXiv 1503.02531) from a float network: in the long fine-tune from the float reference, which is
+/// trained first if the run has none, in the short one from the float network that it starts from. The loss is
 /// `(1 - weight) * cross-entropy + weight * temperature^2 * KL(softmax(teacher / temperature) || softmax(logits /
 /// temperature))`. Fits of float networks take no part.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -45,14 +45,16 @@ impl Accuracy {
     }
 }
 
-/// Trains `model`, quantised if `quantization` is given, in which case the steps are learned too and the activation grids
-/// are calibrated first if `activations` is set. Everything random follows from `seed`. `progress` may stop it.
+/// Trains `model`, quantised if `quantization` is given, in which case steps are learned too, activation grids are
+/// calibrated first, and `teacher`, a float network, takes the part that `config.distillation` gives it. Everything random
+/// follows from `seed`. `progress` may stop it.
 ///
 /// # Errors
 /// [`TrainError::Diverged`] if the loss is no number, [`TrainError::Stopped`] if `progress` says so.
 pub fn fit(
     model: &Model,
     mut quantization: Option<&mut Quantization>,
+    teacher: Option<&Model>,
     data: &ImageSource,
     config: &FitConfig,
     seed: u64,
@@ -64,6 +66,9 @@ pub fn fit(
     let final_bits = quantization.as_deref().map_or_else(Vec::new, |quantization| quantization.bits.clone());
     let mut extra_bits = None;
     let mut stepper = Stepper::new(model, quantization.as_deref(), config)?;
+    if let (Some(_), Some(teacher)) = (&quantization, teacher) {
+        stepper.set_teacher(teacher, config.distillation)?;
+    }
     let mut batches = Batches::new(data, config.batch, config.augmentation, seed, &device)?;
     let mut smoothed: Option<f64> = None;
     for step in 0..steps {
@@ -106,15 +111,23 @@ fn device_of(model: &Model) -> Device {
 }
 
 /// Every parameter with its share of learning rate and weight decay, the quantiser's steps last.
-fn parameter_groups(model: &Model, quantization: Option<&Quantization>, config: &FitConfig) -> Vec<(Var, ParamGroup)> {
+fn parameter_groups(
+    model: &Model,
+    quantization: Option<&Quantization>,
+    config: &FitConfig,
+) -> Result<Vec<(Var, ParamGroup)>, TrainError> {
     let of_model = model.parameters().iter().map(|(name, var)| {
         let weight_decay = if name.ends_with(".weight") { config.weight_decay } else { 0.0 };
         (var.clone(), ParamGroup { lr_scale: 1.0, weight_decay })
     });
     let learned = quantization.filter(|quantization| quantization.quantizer.learns_steps());
     let steps = learned.into_iter().flat_map(|quantization| quantization.steps.values());
-    let of_steps = steps.map(|var| (var.clone(), ParamGroup { lr_scale: config.step_lr, weight_decay: 0.0 }));
-    of_model.chain(of_steps).collect()
+    let of_steps = steps.map(|var| {
+        // Adam moves by its learning rate whatever a parameter's size, and steps differ tenfold between layers.
+        let mean = f64::from(var.as_tensor().mean_all()?.to_scalar::<f32>()?);
+        Ok((var.clone(), ParamGroup { lr_scale: config.step_lr * mean, weight_decay: 0.0 }))
+    });
+    of_model.map(Ok).chain(of_steps).collect()
 }
 
 /// One optimiser step after the other: forward, loss, backward, update.
@@ -126,17 +139,23 @@ pub struct Stepper {
 }
 
 impl Stepper {
-    /// An optimiser of a model's parameters, and of the quantiser's steps if there is one. With a quantiser, and if the
-    /// settings ask for a teacher, the model as it is now becomes the teacher, in float.
+    /// An optimiser of a model's parameters, and of the quantiser's steps if there is one.
     ///
     /// # Errors
     /// What candle reports.
     pub fn new(model: &Model, quantization: Option<&Quantization>, config: &FitConfig) -> Result<Self, TrainError> {
         let adam_config = AdamConfig { lr: config.lr, ..AdamConfig::default() };
-        let wanted = quantization.is_some() && config.distillation.weight > 0.0;
-        let teacher = wanted.then(|| model.duplicate()).transpose()?.map(|teacher| (teacher, config.distillation));
-        let adam = Adam::new(parameter_groups(model, quantization, config), adam_config)?;
-        Ok(Self { adam, teacher, regulariser: 0.0 })
+        let adam = Adam::new(parameter_groups(model, quantization, config)?, adam_config)?;
+        Ok(Self { adam, teacher: None, regulariser: 0.0 })
+    }
+
+    /// Lets a float network teach in the next steps, if the settings give it a share in the loss.
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub fn set_teacher(&mut self, teacher: &Model, config: Distillation) -> Result<(), TrainError> {
+        self.teacher = if config.weight > 0.0 { Some((teacher.duplicate()?, config)) } else { None };
+        Ok(())
     }
 
     /// Sets the learning rate of the next steps.
@@ -234,12 +253,12 @@ mod tests {
         let model = lenet();
         let config = FitConfig { steps: Some(60), ..FitConfig::default() };
         let mut go_on = |_: FitProgress| ControlFlow::Continue(());
-        fit(&model, None, &training, &config, 1, &mut go_on).unwrap();
+        fit(&model, None, None, &training, &config, 1, &mut go_on).unwrap();
         let float = evaluate(&model, None, &validation).unwrap().share();
         assert!(float > 0.85, "{float}");
         let mut quantization = Quantization::of_weights(&model, &[Some(Bitwidth::MIN); 4]).unwrap();
         let config = FitConfig { steps: Some(40), lr: 1e-3, ..FitConfig::default() };
-        fit(&model, Some(&mut quantization), &training, &config, 2, &mut go_on).unwrap();
+        fit(&model, Some(&mut quantization), None, &training, &config, 2, &mut go_on).unwrap();
         let one_bit = evaluate(&model, Some(&quantization), &validation).unwrap().share();
         assert!(one_bit > 0.8, "{one_bit} at one bit, {float} float");
     }
@@ -250,7 +269,7 @@ mod tests {
         let run = |seed| {
             let model = lenet();
             let config = FitConfig { steps: Some(3), ..FitConfig::default() };
-            fit(&model, None, &training, &config, seed, &mut |_| ControlFlow::Continue(())).unwrap();
+            fit(&model, None, None, &training, &config, seed, &mut |_| ControlFlow::Continue(())).unwrap();
             model.values("fc2.weight").unwrap()
         };
         assert_eq!(run(1), run(1));
@@ -262,14 +281,48 @@ mod tests {
         let (training, _) = digits();
         let model = lenet();
         let config = FitConfig { steps: Some(30), lr: 1e30, ..FitConfig::default() };
-        let result = fit(&model, None, &training, &config, 1, &mut |_| ControlFlow::Continue(()));
+        let result = fit(&model, None, None, &training, &config, 1, &mut |_| ControlFlow::Continue(()));
         assert!(matches!(result, Err(TrainError::Diverged { .. })), "{result:?}");
     }
 
     #[test]
     fn a_fit_can_be_stopped() {
         let (training, _) = digits();
-        let result = fit(&lenet(), None, &training, &FitConfig::default(), 1, &mut |_| ControlFlow::Break(()));
+        let result = fit(&lenet(), None, None, &training, &FitConfig::default(), 1, &mut |_| ControlFlow::Break(()));
         assert!(matches!(result, Err(TrainError::Stopped)));
+    }
+
+    #[test]
+    fn a_teacher_changes_what_a_quantised_network_learns_and_nothing_in_a_float_one() {
+        let (training, _) = digits();
+        let run = |taught: bool, quantised: bool, share: f64| {
+            let (model, teacher) = (lenet(), Model::new(lenet().graph().clone(), 9, &Device::Cpu).unwrap());
+            let mut quantization = Quantization::of_weights(&model, &[Some(Bitwidth::MIN); 4]).unwrap();
+            let distillation = Distillation { weight: share, temperature: 2.0 };
+            let config = FitConfig { steps: Some(2), batch: 16, distillation, ..FitConfig::default() };
+            let quantization = quantised.then_some(&mut quantization);
+            let teacher = taught.then_some(&teacher);
+            fit(&model, quantization, teacher, &training, &config, 1, &mut |_| ControlFlow::Continue(())).unwrap();
+            model.values("fc2.weight").unwrap()
+        };
+        assert_eq!(run(true, false, 0.5), run(false, false, 0.5));
+        assert_eq!(run(true, true, 0.0), run(false, true, 0.0));
+        assert_ne!(run(true, true, 0.5), run(false, true, 0.5));
+    }
+
+    #[test]
+    fn bits_that_fall_gradually_end_at_those_asked_for() {
+        let (training, _) = digits();
+        let model = lenet();
+        let asked = [1, 2, 3, 8].map(|bits| Some(Bitwidth::new(bits).unwrap()));
+        let mut quantization = Quantization::of_weights(&model, &asked).unwrap();
+        let config = FitConfig { steps: Some(4), batch: 16, gradual: 0.5, lr: 1e-9, ..FitConfig::default() };
+        fit(&model, Some(&mut quantization), None, &training, &config, 1, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(quantization.bits, asked);
+        let fitted = Quantization::of_weights(&model, &asked).unwrap();
+        for (layer, step) in &quantization.steps {
+            let (found, fitted) = (step.to_vec1::<f32>().unwrap(), fitted.steps[layer].to_vec1::<f32>().unwrap());
+            assert!(found.iter().zip(fitted).all(|(a, b)| (a - b).abs() < 1e-3 * b), "{layer}");
+        }
     }
 }

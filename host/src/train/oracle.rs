@@ -124,7 +124,15 @@ impl FineTuneOracle {
         (self.seed, assignment).hash(&mut hasher);
         let mut go_on =
             |_| if crate::interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let tuned = fit(&model, Some(&mut quantization), &self.training, &self.config, hasher.finish(), &mut go_on);
+        let tuned = fit(
+            &model,
+            Some(&mut quantization),
+            Some(float),
+            &self.training,
+            &self.config,
+            hasher.finish(),
+            &mut go_on,
+        );
         let seconds = || started.elapsed().as_secs_f64();
         match tuned {
             Ok(()) => {
