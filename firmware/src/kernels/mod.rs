@@ -44,6 +44,11 @@ pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> usize {
     fast_scratch_bytes(op, class).unwrap_or_else(|| portable::scratch_bytes(op))
 }
 
+/// Whether this build has the kernels of cores without Helium, and those of cores with it: a board has its own, the host
+/// all.
+const LANES_HERE: bool = !matches!(CoreClass::HERE, CoreClass::ArmV81mMve);
+const STACKS_HERE: bool = matches!(CoreClass::HERE, CoreClass::ArmV81mMve | CoreClass::Portable);
+
 /// A convolution, with its pooling if it has one.
 #[inline(never)]
 pub fn conv2d(op: &Conv2d<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
@@ -59,7 +64,10 @@ pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
 /// A convolution by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
-    let mut fast = || lanes::conv2d(class, op, matrix, &mut places) || stacks::conv2d(class, op, matrix, &mut places);
+    let mut fast = || {
+        (LANES_HERE && lanes::conv2d(class, op, matrix, &mut places))
+            || (STACKS_HERE && stacks::conv2d(class, op, matrix, &mut places))
+    };
     if (needed(Need::PooledConv2d) || needed(Need::PlainConv2d)) && fast() {
         return;
     }
@@ -73,9 +81,8 @@ pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut pla
 #[inline]
 pub fn dense_on(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
     let mut fast = || {
-        lanes::dense(class, op, matrix, &mut places)
-            || duo::dense(class, op, matrix, &mut places)
-            || stacks::dense(class, op, matrix, &mut places)
+        (LANES_HERE && (lanes::dense(class, op, matrix, &mut places) || duo::dense(class, op, matrix, &mut places)))
+            || (STACKS_HERE && stacks::dense(class, op, matrix, &mut places))
     };
     if needed(Need::Dense) && fast() {
         return;

@@ -75,6 +75,10 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
     ] {
         command.env_remove(variable);
     }
+    let profiles = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for variable in profiles.filter(|name| name.starts_with("CARGO_PROFILE_") || name == "CARGO_INCREMENTAL") {
+        command.env_remove(variable);
+    }
     if let Some(cpu) = &board.target_cpu {
         command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
         // For link-time optimisation LLVM reads the assembly of naked functions as if for the target's plainest processor,
