@@ -63,7 +63,7 @@ impl Default for RunConfig {
             quantizer: QuantizerConfig::default(),
             train: FitConfig { epochs: 5.0, ..FitConfig::default() },
             short: FitConfig { steps: Some(60), lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
-            finetune: FitConfig { epochs: 5.0, lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
+            finetune: FitConfig { epochs: 5.0, step_lr: 3.0, weight_decay: 0.0, ..FitConfig::default() },
             max_loss_points: 0.3,
             candidates: 2,
             // A short fine-tune regains less than a long one: its bound is wider.

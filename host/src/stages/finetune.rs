@@ -27,7 +27,8 @@ struct Diverged<'a> {
 pub(super) const SEED: u64 = 0xF17E;
 
 /// Fine-tunes `bits`, or else the search's best assignments in turn, until one keeps the allowed loss; unless the run
-/// has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing. The test images are used here for the first time, for the final figures.
+/// has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing.
+/// The test images are used here for the first time, for the final figures.
 ///
 /// # Errors
 /// [`StageError`].
