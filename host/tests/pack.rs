@@ -11,6 +11,7 @@ use releq::network::zoo;
 use releq::pack::costs::{CostTable, LayerKind};
 use releq::pack::integer::run_blob;
 use releq::pack::{BlobFacts, CoreClass, pack, pack_by};
+use releq::quantize::Quantizer;
 use releq::train::{Model, Pass, Quantization};
 use releq_shared::Bitwidth;
 use releq_shared::blob::{AlignedCopy, Blob};
@@ -38,7 +39,7 @@ fn unsettle(model: &Model, rng: &mut ChaCha8Rng) {
 
 /// Packs a random network and compares its logits with those of the fake-quantised pass: the mean difference relative to
 /// the logits' spread. Rounding may fall apart by a step here and there, no more.
-fn difference(name: &str, bits: u8, images: usize) -> f64 {
+fn difference(name: &str, quantizer: Quantizer, bits: u8, images: usize) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(bits));
     let graph = Arc::new(zoo::by_name(name).unwrap());
     let model = Model::new(graph.clone(), 3, &Device::Cpu).unwrap();
@@ -47,7 +48,7 @@ fn difference(name: &str, bits: u8, images: usize) -> f64 {
     let grid = PixelGrid { scale: 1.0 / 64.0, zero_point: 120 };
     let batch = ImageSource::new(images.clone(), grid).batch(0, images.len(), &Device::Cpu).unwrap();
     let bits = vec![Some(Bitwidth::new(bits).unwrap()); graph.weight_layers().len()];
-    let mut quantization = Quantization::of_weights(&model, &bits).unwrap();
+    let mut quantization = Quantization::by(quantizer, &model, &bits).unwrap();
     quantization.calibrate(&model, &batch.images).unwrap();
     let classes: Vec<String> = (0..graph.classes()).map(|class| class.to_string()).collect();
     let facts = BlobFacts { dataset: "random", classes: &classes, grid, seed: 1, config_hash: 2 };
@@ -78,8 +79,26 @@ fn difference(name: &str, bits: u8, images: usize) -> f64 {
 fn packed_networks_compute_what_training_did() {
     for name in ["lenet", "simplenet", "resnet8"] {
         for bits in [1, 2, 5, 8] {
-            let difference = difference(name, bits, 12);
+            let difference = difference(name, Quantizer::Scaled, bits, 12);
             assert!(difference < 0.02, "{name} at {bits} bits: {difference}");
+        }
+    }
+}
+
+/// One more level or one less, and scales that no channel has for itself. Few bits of WRPN round most weights to zero.
+#[test]
+fn the_published_quantisers_pack_too() {
+    let cases = [
+        (Quantizer::Dorefa, 1),
+        (Quantizer::Dorefa, 2),
+        (Quantizer::Dorefa, 4),
+        (Quantizer::Wrpn, 3),
+        (Quantizer::Wrpn, 5),
+    ];
+    for (quantizer, bits) in cases {
+        for name in ["lenet", "resnet8"] {
+            let difference = difference(name, quantizer, bits, 8);
+            assert!(difference < 0.02, "{name} by {quantizer:?} at {bits} bits: {difference}");
         }
     }
 }
@@ -88,7 +107,7 @@ fn packed_networks_compute_what_training_did() {
 #[test]
 fn so_do_the_larger_networks_of_the_zoo() {
     for (name, bits) in [("mobilenetv1", 4), ("alexnet", 2), ("vgg11", 3), ("svhn10", 2)] {
-        let difference = difference(name, bits, 2);
+        let difference = difference(name, Quantizer::Scaled, bits, 2);
         assert!(difference < 0.05, "{name} at {bits} bits: {difference}");
     }
 }

@@ -92,6 +92,16 @@ pub(super) struct FinetuneArgs {
     bits: Option<Assignment>,
 }
 
+/// Train the float network on as long as the quantised one was, for a fair comparison
+///
+/// A long fine-tune is further training. This continues the float network by the settings of [finetune] without quantisation,
+/// and measures on the validation and test images what quantisation costs against it. Writes reference.safetensors.
+#[derive(Args, Debug)]
+pub(super) struct ReferenceArgs {
+    #[command(flatten)]
+    existing: Existing,
+}
+
 /// Pack the fine-tuned network into a blob
 ///
 /// Writes model.rlq and runs it over the test images on the host's integer engine, which is the device's own.
@@ -180,6 +190,11 @@ pub(super) fn finetune(args: &FinetuneArgs) -> anyhow::Result<()> {
     stages::finetune(&mut run, &workshop, args.bits.as_ref())?;
     println!("next: releq pack --run {}", args.existing.run.display());
     Ok(())
+}
+
+pub(super) fn reference(args: &ReferenceArgs) -> anyhow::Result<()> {
+    let (mut run, workshop) = args.existing.open()?;
+    Ok(stages::reference(&mut run, &workshop)?)
 }
 
 pub(super) fn pack(args: &PackArgs) -> anyhow::Result<()> {

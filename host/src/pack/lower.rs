@@ -16,7 +16,7 @@ use super::layer::{BatchNorm, ChannelAffine, FoldedWeights, channels_last};
 use super::{PackError, Target, layouts};
 use crate::data::PixelGrid;
 use crate::network::{Graph, Node, NodeId, Op, Shape, Unit, UnitKind};
-use crate::quantize::{ActivationGrid, QuantizedWeights};
+use crate::quantize::ActivationGrid;
 use crate::train::{Model, Quantization};
 
 /// What a blob says besides the network itself.
@@ -304,7 +304,7 @@ impl<'a> Lowering<'a> {
         let node = self.graph.node(unit.head);
         let (bits, steps) = self.bits(&node.name)?;
         let values = |name: &str, kind: &str| self.model.values(&format!("{name}.{kind}"));
-        let quantized = QuantizedWeights::new(&values(&node.name, "weight")?, &steps, bits);
+        let quantized = self.quantization.quantizer.quantize(&values(&node.name, "weight")?, &steps, bits);
         let has_bias = matches!(node.op, Op::Conv2d { bias: true, .. } | Op::Dense { bias: true, .. });
         let bias = if has_bias { values(&node.name, "bias")? } else { vec![0.0; steps.len()] };
         let mut affine = ChannelAffine::bias(&bias);

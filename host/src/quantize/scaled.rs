@@ -17,7 +17,7 @@ const SMALLEST_STEP: f32 = 1e-6;
 pub fn weight_grid(bits: Bitwidth, columns: usize) -> WeightGrid {
     let levels = bits.levels();
     let largest = f64::from(levels - 1) / 2.0;
-    WeightGrid { levels, zero: levels - 1, step_gradient_scale: 1.0 / (columns as f64 * largest).sqrt() }
+    WeightGrid { levels, zero: levels - 1, reach: 0.5, step_gradient_scale: 1.0 / (columns as f64 * largest).sqrt() }
 }
 
 /// One step a channel that makes the squared error small: `2 mean|w|` for one bit, which is exact, otherwise the best of
@@ -58,10 +58,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::quantize::QuantizedWeights;
+    use crate::quantize::Quantizer;
 
     fn squared_error(row: &[f32], step: f32, bits: Bitwidth) -> f32 {
-        let real = QuantizedWeights::new(row, &[step], bits).dequantized();
+        let real = Quantizer::Scaled.quantize(row, &[step], bits).dequantized();
         row.iter().zip(real).map(|(a, b)| (a - b).powi(2)).sum()
     }
 
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn one_bit_is_the_sign_times_the_mean() {
-        let quantised = QuantizedWeights::new(
+        let quantised = Quantizer::Scaled.quantize(
             &[0.5, -1.5, 0.1, -0.1],
             &fitted_steps(&[0.5, -1.5, 0.1, -0.1], 1, Bitwidth::MIN),
             Bitwidth::MIN,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Augmentation, PixelGrid};
 use crate::network::zoo;
+use crate::quantize::Quantizer;
 use crate::search::{Reward, SearchConfig};
 use crate::train::FitConfig;
 
@@ -25,6 +26,8 @@ pub struct RunConfig {
     /// How pixels become numbers, in place of the data set's usual way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pixels: Option<PixelGrid>,
+    /// How weights are rounded.
+    pub quantizer: QuantizerConfig,
     /// Float training.
     pub train: FitConfig,
     /// The short fine-tune by which the search judges an assignment.
@@ -40,6 +43,14 @@ pub struct RunConfig {
     pub search: SearchConfig,
 }
 
+/// The quantiser of a run's fine-tunes; float training knows none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuantizerConfig {
+    /// "scaled", "dorefa" or "wrpn".
+    pub kind: Quantizer,
+}
+
 impl Default for RunConfig {
     fn default() -> Self {
         Self {
@@ -49,9 +60,10 @@ impl Default for RunConfig {
             embedded_data: false,
             seed: 1,
             pixels: None,
+            quantizer: QuantizerConfig::default(),
             train: FitConfig { epochs: 5.0, ..FitConfig::default() },
             short: FitConfig { steps: Some(60), lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
-            finetune: FitConfig { epochs: 5.0, lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
+            finetune: FitConfig { epochs: 5.0, step_lr: 3.0, weight_decay: 0.0, ..FitConfig::default() },
             max_loss_points: 0.3,
             candidates: 2,
             // A short fine-tune regains less than a long one: its bound is wider.

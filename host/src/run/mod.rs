@@ -20,7 +20,7 @@ mod folder;
 mod log;
 mod result;
 
-pub use config::RunConfig;
+pub use config::{QuantizerConfig, RunConfig};
 pub use folder::{RunError, RunFolder, write_atomically};
 pub use log::Log;
-pub use result::{Accuracies, DeviceResult, LayerResult, RunResult, Seconds};
+pub use result::{Accuracies, DeviceResult, LayerResult, RunResult, Seconds, ValidationAccuracies};

@@ -35,6 +35,9 @@ pub struct RunResult {
     /// Test accuracies, 0 to 1.
     #[serde(default)]
     pub accuracy: Accuracies,
+    /// Validation accuracies, 0 to 1: those that choices were made by.
+    #[serde(default)]
+    pub validation: ValidationAccuracies,
     /// Measured on the board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceResult>,
@@ -55,6 +58,9 @@ pub struct Accuracies {
     /// The float network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub float: Option<f64>,
+    /// The float network after as many further steps as the long fine-tune has: the reference of the same total training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub float_reference: Option<f64>,
     /// The fine-tuned network with fake-quantised weights and activations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fake_quantized: Option<f64>,
@@ -64,6 +70,20 @@ pub struct Accuracies {
     /// The packed network on the board, over `device.samples` images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<f64>,
+}
+
+/// Validation accuracies, 0 to 1.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ValidationAccuracies {
+    /// The float network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub float: Option<f64>,
+    /// The float network after as many further steps as the long fine-tune has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub float_reference: Option<f64>,
+    /// The fine-tuned network with fake-quantised weights and activations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fake_quantized: Option<f64>,
 }
 
 /// Measured on a board.
@@ -118,6 +138,9 @@ pub struct Seconds {
     /// The long fine-tune.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finetune: Option<f64>,
+    /// The float reference of the same training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<f64>,
     /// Packing and the host's integer evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<f64>,

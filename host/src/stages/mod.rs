@@ -10,6 +10,7 @@ mod measure;
 mod normalise;
 mod oracle;
 mod pack;
+mod reference;
 mod search;
 mod start;
 mod train;
@@ -22,6 +23,7 @@ use crate::device::DeviceError;
 use crate::network::{self, Graph, GraphError, NetworkError, Shape, zoo};
 use crate::pack::PackError;
 use crate::progress::Progress;
+use crate::quantize::UndefinedAtOneBit;
 use crate::run::{RunError, RunFolder};
 use crate::search::{OracleError, SearchError};
 use crate::train::TrainError;
@@ -33,6 +35,7 @@ pub use import::{Import, import, model_of};
 pub use measure::{MeasureOptions, boot, boot_with, measure, measure_on};
 pub use normalise::Normalisation;
 pub use pack::pack;
+pub use reference::reference;
 pub use search::search;
 pub use start::start;
 pub use train::train;
@@ -53,6 +56,8 @@ pub mod files {
     pub const SEARCH: &str = "search.json";
     /// The search beside other methods.
     pub const COMPARISON: &str = "compare.json";
+    /// The float network after as many further steps as the long fine-tune has.
+    pub const REFERENCE: &str = "reference.safetensors";
     /// The quantised network.
     pub const FINETUNED: &str = "finetuned.safetensors";
     /// The blob.
@@ -137,6 +142,21 @@ pub enum StageError {
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// Bits that the quantiser is not defined for.
+    #[error(transparent)]
+    Quantizer(#[from] UndefinedAtOneBit),
+    /// No long fine-tune came to its end.
+    #[error(
+        "the long fine-tune of {} diverged: the loss is no number; lower lr or sinusoidal.strength in [finetune] of the run's \
+         config.toml (lr is {lr} now) and run releq finetune again",
+        tried.join(" and of ")
+    )]
+    AllDiverged {
+        /// The assignments.
+        tried: Vec<String>,
+        /// The learning rate.
+        lr: f64,
+    },
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -1,9 +1,10 @@
 //! The oracle of a run: short fine-tunes whose answers stay in the run's folder.
 
+use releq_shared::Bitwidth;
 use sha2::{Digest, Sha256};
 
 use super::{StageError, Workshop, files};
-use crate::run::{RunError, RunFolder, write_atomically};
+use crate::run::{RunConfig, RunError, RunFolder, write_atomically};
 use crate::search::{self, ActionSet, LayerFacts, Remembering, Scan, SearchConfig};
 use crate::train::{FineTuneOracle, Model, checkpoint, layer_facts};
 
@@ -23,6 +24,7 @@ pub(super) struct Site {
 pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageError> {
     let Workshop { graph, devices, progress, .. } = workshop;
     let path = run.require(files::FLOAT, "train")?;
+    check(run.config())?;
     let (float, _) = checkpoint::load(&path, graph, devices.first())?;
     let layers = layer_facts(&float)?;
     let mut oracle =
@@ -43,20 +45,33 @@ pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageEr
     Ok(Site { oracle, layers, search })
 }
 
+/// Refuses a search that would try bits that the quantiser is not defined for; a scan begins with one bit.
+fn check(config: &RunConfig) -> Result<(), StageError> {
+    let offered = match &config.search.actions {
+        ActionSet::List(list) => list.clone(),
+        ActionSet::Auto(_) => vec![1],
+    };
+    let bits = offered.iter().chain(config.search.pinned.values()).filter_map(|&bits| Bitwidth::new(bits).ok());
+    Ok(config.quantizer.kind.check(bits)?)
+}
+
 fn oracle(run: &RunFolder, workshop: &Workshop, float: &Model) -> Result<FineTuneOracle, StageError> {
     let config = run.config();
     let (training, validation) = (workshop.training.clone(), workshop.validation.clone());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     FineTuneOracle::new(float, training, validation, config.short.clone(), config.seed, &workshop.devices, threads)
+        .map(|oracle| oracle.with_quantizer(config.quantizer.kind))
         .map_err(StageError::Oracle)
 }
 
-/// What an answer depends on: the float network, the short fine-tune and the seed.
+/// What an answer depends on: the float network, the quantiser, the short fine-tune and the seed.
 fn key(run: &RunFolder, float: &std::path::Path) -> Result<String, RunError> {
     let io = |source| RunError::Io { action: "read", path: float.to_owned(), source };
     let mut hasher = Sha256::new_with_prefix(std::fs::read(float).map_err(io)?);
     let config = run.config();
-    hasher.update(serde_json::to_vec(&(&config.short, config.seed, &config.dataset)).unwrap_or_default());
+    hasher.update(
+        serde_json::to_vec(&(&config.short, config.quantizer, config.seed, &config.dataset)).unwrap_or_default(),
+    );
     Ok(hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 

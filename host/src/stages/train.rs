@@ -29,7 +29,7 @@ pub fn train(run: &mut RunFolder, workshop: &Workshop) -> Result<(), StageError>
     let model = Model::new(graph.clone(), config.seed, device)?;
     let training = workshop.training.clone();
     let mut task = progress.task("train", config.train.steps_on(data.train.len()) as u64);
-    fit(&model, None, &training, &config.train, config.seed, &mut |at| {
+    fit(&model, None, None, &training, &config.train, config.seed, &mut |at| {
         task.set(at.step as u64, || format!("loss {:.4}", at.loss));
         if at.step % 100 == 0 {
             run.log.write("train", &at);

@@ -8,9 +8,10 @@ use candle_core::{Device, Tensor, Var};
 use releq_shared::Bitwidth;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::model::{Model, Quantization};
+use super::model::Model;
+use super::quantization::Quantization;
 use crate::network::Graph;
-use crate::quantize::ActivationGrid;
+use crate::quantize::{ActivationGrid, Quantizer};
 use crate::run::{RunError, write_atomically};
 
 /// Why a checkpoint cannot be used.
@@ -68,6 +69,7 @@ pub fn save(path: &Path, model: &Model, quantization: Option<&Quantization>) -> 
         let bits: Vec<Option<u8>> = quantization.bits.iter().map(|bits| bits.map(Bitwidth::get)).collect();
         let json = |value: serde_json::Result<String>| value.map_err(|error| damaged(error.to_string()));
         metadata.insert("bits".to_owned(), json(serde_json::to_string(&bits))?);
+        metadata.insert("quantizer".to_owned(), quantization.quantizer.name().to_owned());
         metadata.insert("activations".to_owned(), json(serde_json::to_string(&quantization.activations))?);
     }
     let mut bytes: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -121,7 +123,10 @@ pub fn load(
     let bits: Vec<Option<Bitwidth>> = serde_json::from_str(bits).map_err(|error| damaged(error.to_string()))?;
     let activations: BTreeMap<String, ActivationGrid> =
         serde_json::from_str(activations).map_err(|error| damaged(error.to_string()))?;
-    let mut quantization = Quantization::of_weights(&model, &bits)?;
+    // Files from before there was a choice do not say.
+    let quantizer = metadata.get("quantizer").map_or(Ok(Quantizer::Scaled), |name| Quantizer::of_name(name));
+    let quantizer = quantizer.map_err(|error| damaged(error.to_string()))?;
+    let mut quantization = Quantization::by(quantizer, &model, &bits)?;
     for (layer, step) in &quantization.steps {
         step.set(&read(&format!("{layer}.step"), step.dims())?)?;
     }
@@ -144,7 +149,7 @@ mod tests {
         let path = folder.path().join("model.safetensors");
         let model = Model::new(graph("resnet8"), 5, &Device::Cpu).unwrap();
         let bits = vec![Some(Bitwidth::new(2).unwrap()); model.graph().weight_layers().len()];
-        let mut quantization = Quantization::of_weights(&model, &bits).unwrap();
+        let mut quantization = Quantization::by(Quantizer::Dorefa, &model, &bits).unwrap();
         quantization.activations.insert("relu_conv1".to_owned(), ActivationGrid { scale: 0.25, zero_point: 3 });
         save(&path, &model, Some(&quantization)).unwrap();
         let (read, read_quantization) = load(&path, &graph("resnet8"), &Device::Cpu).unwrap();
@@ -153,7 +158,7 @@ mod tests {
             assert_eq!(model.values(name).unwrap(), read.values(name).unwrap(), "{name}");
         }
         assert_eq!(read_quantization.activations, quantization.activations);
-        assert_eq!(read_quantization.bits, bits);
+        assert_eq!((read_quantization.quantizer, &read_quantization.bits), (Quantizer::Dorefa, &bits));
         let step = |q: &Quantization| q.steps["fc"].to_vec1::<f32>().unwrap();
         assert_eq!(step(&read_quantization), step(&quantization));
     }

@@ -1,75 +1,22 @@
 //! The training loop: float training, short and long fine-tunes, and evaluation.
 
 use candle_core::{Device, Tensor, Var};
-use serde::{Deserialize, Serialize};
+use releq_shared::Bitwidth;
+use serde::Serialize;
 use std::ops::ControlFlow;
 
-use super::TrainError;
-use super::model::{Model, Pass, Quantization};
+use super::config::{Distillation, FitConfig};
+use super::model::{Model, Pass};
 use super::ops::{self, Adam, AdamConfig, ParamGroup};
+use super::quantization::Quantization;
+use super::{TrainError, regulariser};
 use crate::compute;
-use crate::data::{Augmentation, Batches, ImageSource};
+use crate::data::{Batches, ImageSource};
 
 /// Images of one evaluation batch.
 const EVALUATION_BATCH: usize = 500;
 /// Images that the activation ranges are taken from.
 const CALIBRATION_IMAGES: usize = 512;
-/// The learning rate of steps, relative to that of weights: steps are few and each moves a whole channel.
-const STEP_LR_SCALE: f64 = 0.1;
-
-/// How long and how fast to train.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FitConfig {
-    /// Passes over the training images; ignored if `steps` is given.
-    pub epochs: f64,
-    /// Optimiser steps.
-    pub steps: Option<usize>,
-    /// Images of one step.
-    pub batch: usize,
-    /// Largest learning rate of Adam; it rises over the first steps and falls to zero along a cosine.
-    pub lr: f64,
-    /// Share of the steps over which the learning rate rises.
-    pub warmup: f64,
-    /// Decoupled weight decay of weights; biases, norms and steps have none.
-    pub weight_decay: f64,
-    /// Random changes to the training images.
-    pub augmentation: Augmentation,
-}
-
-impl Default for FitConfig {
-    fn default() -> Self {
-        Self {
-            epochs: 8.0,
-            steps: None,
-            batch: 128,
-            lr: 2e-3,
-            warmup: 0.05,
-            weight_decay: 1e-3,
-            augmentation: Augmentation::default(),
-        }
-    }
-}
-
-impl FitConfig {
-    /// The number of optimiser steps on so many images.
-    #[must_use]
-    pub fn steps_on(&self, images: usize) -> usize {
-        self.steps.unwrap_or_else(|| (self.epochs * images as f64 / self.batch as f64).round().max(1.0) as usize)
-    }
-
-    /// The learning rate of a step.
-    fn lr_at(&self, step: usize, steps: usize) -> f64 {
-        let warmup = (self.warmup * steps as f64).max(1.0);
-        let place = step as f64 + 0.5;
-        if place < warmup {
-            return self.lr * place / warmup;
-        }
-        let done = (place - warmup) / (steps as f64 - warmup).max(1.0);
-        self.lr * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
-    }
-}
-
 /// One step of a fit.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct FitProgress {
@@ -98,33 +45,47 @@ impl Accuracy {
     }
 }
 
-/// Trains `model`, quantised if `quantization` is given, in which case the steps are learned too and the activation grids
-/// are calibrated first if `activations` is set. Everything random follows from `seed`. `progress` may stop it.
+/// Trains `model`, quantised if `quantization` is given, in which case steps are learned too, activation grids are
+/// calibrated first, and `teacher`, a float network, takes the part that `config.distillation` gives it. Everything random
+/// follows from `seed`. `progress` may stop it.
 ///
 /// # Errors
 /// [`TrainError::Diverged`] if the loss is no number, [`TrainError::Stopped`] if `progress` says so.
 pub fn fit(
     model: &Model,
     mut quantization: Option<&mut Quantization>,
+    teacher: Option<&Model>,
     data: &ImageSource,
     config: &FitConfig,
     seed: u64,
     progress: &mut dyn FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(), TrainError> {
     let device = device_of(model);
-    if let Some(quantization) = quantization.as_deref_mut() {
-        let batch = data.batch(0, CALIBRATION_IMAGES, &device)?;
-        quantization.calibrate(model, &batch.images)?;
-    }
-    let quantization = quantization.as_deref();
+    let calibration = data.batch(0, CALIBRATION_IMAGES, &device)?.images;
     let steps = config.steps_on(data.images.len());
-    let mut stepper = Stepper::new(model, quantization, config)?;
+    let final_bits = quantization.as_deref().map_or_else(Vec::new, |quantization| quantization.bits.clone());
+    let mut extra_bits = None;
+    let mut stepper = Stepper::new(model, quantization.as_deref(), config)?;
+    if let (Some(_), Some(teacher)) = (&quantization, teacher) {
+        stepper.set_teacher(teacher, config.distillation)?;
+    }
     let mut batches = Batches::new(data, config.batch, config.augmentation, seed, &device)?;
     let mut smoothed: Option<f64> = None;
     for step in 0..steps {
+        let extra = config.extra_bits_at(step, steps);
+        if let Some(quantization) = quantization.as_deref_mut()
+            && extra_bits.replace(extra) != Some(extra)
+        {
+            let bits: Vec<_> = final_bits.iter().map(|bits| bits.map(|bits| more(bits, extra))).collect();
+            if bits != quantization.bits {
+                quantization.set_bits(model, &bits)?;
+            }
+            quantization.calibrate(model, &calibration)?;
+        }
         let batch = batches.take()?;
         stepper.set_lr(config.lr_at(step, steps));
-        let value = stepper.step(model, quantization, &batch.images, &batch.labels)?;
+        stepper.set_regulariser(config.sinusoidal.at(step, steps));
+        let value = stepper.step(model, quantization.as_deref(), &batch.images, &batch.labels)?;
         if !value.is_finite() {
             return Err(TrainError::Diverged { step });
         }
@@ -134,7 +95,15 @@ pub fn fit(
             return Err(TrainError::Stopped);
         }
     }
+    for _ in 0..config.norm_batches {
+        model.forward(&batches.take()?.images, Pass::Train(quantization.as_deref()))?;
+    }
     Ok(())
+}
+
+/// So many bits more, as far as there are.
+fn more(bits: Bitwidth, extra: u8) -> Bitwidth {
+    Bitwidth::new(bits.get().saturating_add(extra)).unwrap_or(Bitwidth::MAX)
 }
 
 fn device_of(model: &Model) -> Device {
@@ -142,20 +111,31 @@ fn device_of(model: &Model) -> Device {
 }
 
 /// Every parameter with its share of learning rate and weight decay, the quantiser's steps last.
-fn parameter_groups(model: &Model, quantization: Option<&Quantization>, config: &FitConfig) -> Vec<(Var, ParamGroup)> {
+fn parameter_groups(
+    model: &Model,
+    quantization: Option<&Quantization>,
+    config: &FitConfig,
+) -> Result<Vec<(Var, ParamGroup)>, TrainError> {
     let of_model = model.parameters().iter().map(|(name, var)| {
         let weight_decay = if name.ends_with(".weight") { config.weight_decay } else { 0.0 };
         (var.clone(), ParamGroup { lr_scale: 1.0, weight_decay })
     });
-    let steps = quantization.into_iter().flat_map(|quantization| quantization.steps.values());
-    let of_steps = steps.map(|var| (var.clone(), ParamGroup { lr_scale: STEP_LR_SCALE, weight_decay: 0.0 }));
-    of_model.chain(of_steps).collect()
+    let learned = quantization.filter(|quantization| quantization.quantizer.learns_steps());
+    let steps = learned.into_iter().flat_map(|quantization| quantization.steps.values());
+    let of_steps = steps.map(|var| {
+        // Adam moves by its learning rate whatever a parameter's size, and steps differ tenfold between layers.
+        let mean = f64::from(var.as_tensor().mean_all()?.to_scalar::<f32>()?);
+        Ok((var.clone(), ParamGroup { lr_scale: config.step_lr * mean, weight_decay: 0.0 }))
+    });
+    of_model.map(Ok).chain(of_steps).collect()
 }
 
 /// One optimiser step after the other: forward, loss, backward, update.
 #[derive(Debug)]
 pub struct Stepper {
     adam: Adam,
+    teacher: Option<(Model, Distillation)>,
+    regulariser: f64,
 }
 
 impl Stepper {
@@ -165,12 +145,27 @@ impl Stepper {
     /// What candle reports.
     pub fn new(model: &Model, quantization: Option<&Quantization>, config: &FitConfig) -> Result<Self, TrainError> {
         let adam_config = AdamConfig { lr: config.lr, ..AdamConfig::default() };
-        Ok(Self { adam: Adam::new(parameter_groups(model, quantization, config), adam_config)? })
+        let adam = Adam::new(parameter_groups(model, quantization, config)?, adam_config)?;
+        Ok(Self { adam, teacher: None, regulariser: 0.0 })
+    }
+
+    /// Lets a float network teach in the next steps, if the settings give it a share in the loss.
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub fn set_teacher(&mut self, teacher: &Model, config: Distillation) -> Result<(), TrainError> {
+        self.teacher = if config.weight > 0.0 { Some((teacher.duplicate()?, config)) } else { None };
+        Ok(())
     }
 
     /// Sets the learning rate of the next steps.
     pub fn set_lr(&mut self, lr: f64) {
         self.adam.set_lr(lr);
+    }
+
+    /// Sets the strength of the sinusoidal regulariser in the next steps.
+    pub fn set_regulariser(&mut self, strength: f64) {
+        self.regulariser = strength;
     }
 
     /// One step on a batch of images `[N, C, H, W]` and labels `[N]`. Returns the loss before the step; if that is no
@@ -186,12 +181,27 @@ impl Stepper {
         labels: &Tensor,
     ) -> Result<f64, TrainError> {
         let mut value = f64::NAN;
-        let compute = || ops::cross_entropy(&model.forward(images, Pass::Train(quantization))?, labels);
+        let wanted = match &self.teacher {
+            Some((teacher, config)) => Some((teacher.forward(images, Pass::Infer(None))?, config)),
+            None => None,
+        };
+        let compute = || {
+            let logits = model.forward(images, Pass::Train(quantization))?;
+            match &wanted {
+                Some((wanted, config)) => ops::distillation(&logits, labels, wanted, config.weight, config.temperature),
+                None => ops::cross_entropy(&logits, labels),
+            }
+        };
         let (_, gradients) = ops::differentiate(compute::is_own(images.device()), compute, |loss| {
             value = f64::from(loss.to_scalar::<f32>()?);
             Ok(value.is_finite())
         })?;
-        if let Some(gradients) = gradients {
+        if let Some(mut gradients) = gradients {
+            if let Some(quantization) = quantization
+                && self.regulariser > 0.0
+            {
+                regulariser::add_gradient(&mut gradients, model, quantization, self.regulariser)?;
+            }
             self.adam.step(&gradients)?;
         }
         Ok(value)
@@ -224,8 +234,6 @@ pub fn evaluate(
 mod tests {
     use std::sync::Arc;
 
-    use releq_shared::Bitwidth;
-
     use super::*;
     use crate::data::{Location, load_from};
     use crate::network::zoo;
@@ -240,25 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn the_learning_rate_rises_then_falls_to_nothing() {
-        let config = FitConfig::default();
-        let rates: Vec<f64> = (0..100).map(|step| config.lr_at(step, 100)).collect();
-        assert!(rates[0] < rates[4] && rates[5] > rates[50] && rates[99] < 1e-3 * config.lr);
-        assert!(rates.iter().all(|&rate| rate > 0.0 && rate <= config.lr));
-    }
-
-    #[test]
     fn lenet_learns_digits_float_and_at_one_bit() {
         let (training, validation) = digits();
         let model = lenet();
         let config = FitConfig { steps: Some(60), ..FitConfig::default() };
         let mut go_on = |_: FitProgress| ControlFlow::Continue(());
-        fit(&model, None, &training, &config, 1, &mut go_on).unwrap();
+        fit(&model, None, None, &training, &config, 1, &mut go_on).unwrap();
         let float = evaluate(&model, None, &validation).unwrap().share();
         assert!(float > 0.85, "{float}");
         let mut quantization = Quantization::of_weights(&model, &[Some(Bitwidth::MIN); 4]).unwrap();
         let config = FitConfig { steps: Some(40), lr: 1e-3, ..FitConfig::default() };
-        fit(&model, Some(&mut quantization), &training, &config, 2, &mut go_on).unwrap();
+        fit(&model, Some(&mut quantization), None, &training, &config, 2, &mut go_on).unwrap();
         let one_bit = evaluate(&model, Some(&quantization), &validation).unwrap().share();
         assert!(one_bit > 0.8, "{one_bit} at one bit, {float} float");
     }
@@ -269,7 +269,7 @@ mod tests {
         let run = |seed| {
             let model = lenet();
             let config = FitConfig { steps: Some(3), ..FitConfig::default() };
-            fit(&model, None, &training, &config, seed, &mut |_| ControlFlow::Continue(())).unwrap();
+            fit(&model, None, None, &training, &config, seed, &mut |_| ControlFlow::Continue(())).unwrap();
             model.values("fc2.weight").unwrap()
         };
         assert_eq!(run(1), run(1));
@@ -281,14 +281,48 @@ mod tests {
         let (training, _) = digits();
         let model = lenet();
         let config = FitConfig { steps: Some(30), lr: 1e30, ..FitConfig::default() };
-        let result = fit(&model, None, &training, &config, 1, &mut |_| ControlFlow::Continue(()));
+        let result = fit(&model, None, None, &training, &config, 1, &mut |_| ControlFlow::Continue(()));
         assert!(matches!(result, Err(TrainError::Diverged { .. })), "{result:?}");
     }
 
     #[test]
     fn a_fit_can_be_stopped() {
         let (training, _) = digits();
-        let result = fit(&lenet(), None, &training, &FitConfig::default(), 1, &mut |_| ControlFlow::Break(()));
+        let result = fit(&lenet(), None, None, &training, &FitConfig::default(), 1, &mut |_| ControlFlow::Break(()));
         assert!(matches!(result, Err(TrainError::Stopped)));
+    }
+
+    #[test]
+    fn a_teacher_changes_what_a_quantised_network_learns_and_nothing_in_a_float_one() {
+        let (training, _) = digits();
+        let run = |taught: bool, quantised: bool, share: f64| {
+            let (model, teacher) = (lenet(), Model::new(lenet().graph().clone(), 9, &Device::Cpu).unwrap());
+            let mut quantization = Quantization::of_weights(&model, &[Some(Bitwidth::MIN); 4]).unwrap();
+            let distillation = Distillation { weight: share, temperature: 2.0 };
+            let config = FitConfig { steps: Some(2), batch: 16, distillation, ..FitConfig::default() };
+            let quantization = quantised.then_some(&mut quantization);
+            let teacher = taught.then_some(&teacher);
+            fit(&model, quantization, teacher, &training, &config, 1, &mut |_| ControlFlow::Continue(())).unwrap();
+            model.values("fc2.weight").unwrap()
+        };
+        assert_eq!(run(true, false, 0.5), run(false, false, 0.5));
+        assert_eq!(run(true, true, 0.0), run(false, true, 0.0));
+        assert_ne!(run(true, true, 0.5), run(false, true, 0.5));
+    }
+
+    #[test]
+    fn bits_that_fall_gradually_end_at_those_asked_for() {
+        let (training, _) = digits();
+        let model = lenet();
+        let asked = [1, 2, 3, 8].map(|bits| Some(Bitwidth::new(bits).unwrap()));
+        let mut quantization = Quantization::of_weights(&model, &asked).unwrap();
+        let config = FitConfig { steps: Some(4), batch: 16, gradual: 0.5, lr: 1e-9, ..FitConfig::default() };
+        fit(&model, Some(&mut quantization), None, &training, &config, 1, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(quantization.bits, asked);
+        let fitted = Quantization::of_weights(&model, &asked).unwrap();
+        for (layer, step) in &quantization.steps {
+            let (found, fitted) = (step.to_vec1::<f32>().unwrap(), fitted.steps[layer].to_vec1::<f32>().unwrap());
+            assert!(found.iter().zip(fitted).all(|(a, b)| (a - b).abs() < 1e-3 * b), "{layer}");
+        }
     }
 }

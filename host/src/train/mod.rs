@@ -2,14 +2,20 @@
 //! search.
 
 pub mod checkpoint;
+mod config;
 mod fit;
 mod model;
 pub mod ops;
 mod oracle;
+mod quantization;
+pub mod regulariser;
 
-pub use fit::{Accuracy, FitConfig, FitProgress, Stepper, evaluate, fit};
-pub use model::{Model, Pass, Quantization};
+pub use config::{Distillation, FitConfig};
+pub use fit::{Accuracy, FitProgress, Stepper, evaluate, fit};
+pub use model::{Model, Pass};
 pub use oracle::{FineTuneOracle, layer_facts};
+pub use quantization::Quantization;
+pub use regulariser::Sinusoidal;
 
 /// Why a training ended early.
 #[derive(Debug, thiserror::Error)]

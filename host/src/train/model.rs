@@ -10,11 +10,11 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use releq_shared::Bitwidth;
 
 use super::ops::{self, Channels};
+use super::quantization::Quantization;
 use crate::network::{Graph, Node, NodeId, Op, Unit, UnitKind, units};
-use crate::quantize::{ActivationGrid, Range, fitted_steps, weight_grid};
+use crate::quantize::Range;
 
 /// How much of a batch's statistics a batch norm's running ones take over.
 const NORM_MOMENTUM: f64 = 0.1;
@@ -28,17 +28,6 @@ pub struct Model {
     parameters: BTreeMap<String, Var>,
     /// Running means and variances of batch norms; no gradients.
     statistics: BTreeMap<String, Var>,
-}
-
-/// How a model's weights and activations are quantised.
-#[derive(Clone, Debug)]
-pub struct Quantization {
-    /// Bits of each weight layer, in order; `None` stays float.
-    pub bits: Vec<Option<Bitwidth>>,
-    /// Steps of each quantised layer, one a channel, by layer name.
-    pub steps: BTreeMap<String, Var>,
-    /// Grid of each unit's output, by the name of its last node. Outputs without a grid stay float.
-    pub activations: BTreeMap<String, ActivationGrid>,
 }
 
 /// How a forward pass runs.
@@ -304,9 +293,8 @@ impl Model {
             return Ok(weight);
         };
         let Some((bits, step)) = quantization.of_layer(&self.graph, layer) else { return Ok(weight) };
-        let columns = weight.elem_count() / weight.dim(0)?;
         let step = if matches!(pass, Pass::Train(_)) { step.as_tensor().clone() } else { step.as_tensor().detach() };
-        ops::fake_quantize_weights(&weight, &step, weight_grid(bits, columns))
+        quantization.quantizer.fake_quantize(&weight, &step, bits)
     }
 
     /// An operation that is no convolution and no sum.
@@ -339,45 +327,6 @@ impl Model {
         let (gain, offset) = self.running_affine(node, pass)?;
         let shape = (1, gain.elem_count(), 1, 1);
         input.broadcast_mul(&gain.reshape(shape)?)?.broadcast_add(&offset.reshape(shape)?)
-    }
-}
-
-impl Quantization {
-    /// Gives each layer its bits and fits its steps to the model's weights. Activations stay float until they are
-    /// calibrated.
-    ///
-    /// # Errors
-    /// If there is not one entry a weight layer.
-    pub fn of_weights(model: &Model, bits: &[Option<Bitwidth>]) -> Result<Self> {
-        let layers = model.graph.weight_layers();
-        if layers.len() != bits.len() {
-            bail!("{} bitwidths for the {} weight layers of {}", bits.len(), layers.len(), model.graph.name);
-        }
-        let mut steps = BTreeMap::new();
-        for (layer, bits) in layers.iter().zip(bits) {
-            if let Some(bits) = bits {
-                let fitted = fitted_steps(&model.values(&format!("{}.weight", layer.name))?, layer.out_channels, *bits);
-                let device = model.parameters[&format!("{}.weight", layer.name)].device().clone();
-                steps.insert(layer.name.clone(), Var::from_vec(fitted, layer.out_channels, &device)?);
-            }
-        }
-        Ok(Self { bits: bits.to_vec(), steps, activations: BTreeMap::new() })
-    }
-
-    /// Sets the activation grids to cover what the model shows on a batch.
-    ///
-    /// # Errors
-    /// What candle reports.
-    pub fn calibrate(&mut self, model: &Model, images: &Tensor) -> Result<()> {
-        let mut ranges = BTreeMap::new();
-        model.forward(images, Pass::Observe(Some(self), &mut ranges))?;
-        self.activations = ranges.into_iter().map(|(name, range)| (name, ActivationGrid::covering(range))).collect();
-        Ok(())
-    }
-
-    fn of_layer(&self, graph: &Graph, layer: &str) -> Option<(Bitwidth, &Var)> {
-        let place = graph.weight_layers().iter().position(|weights| weights.name == layer)?;
-        Some(((*self.bits.get(place)?)?, self.steps.get(layer)?))
     }
 }
 

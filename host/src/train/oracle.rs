@@ -13,12 +13,14 @@ use std::time::Instant;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::model::{Model, Quantization};
+use super::model::Model;
+use super::quantization::Quantization;
 use super::{FitConfig, TrainError, evaluate, fit};
 use crate::compute::{self, Devices};
 use crate::data::ImageSource;
 use crate::network::{Graph, Op, WeightLayer};
 use crate::pack::costs::LayerKind;
+use crate::quantize::Quantizer;
 use crate::search::{AccuracyOracle, Assignment, Evaluation, LayerFacts, OracleError};
 
 /// What the search asks.
@@ -29,6 +31,7 @@ pub struct FineTuneOracle {
     training: ImageSource,
     validation: ImageSource,
     config: FitConfig,
+    quantizer: Quantizer,
     seed: u64,
     float_accuracy: f64,
     threads: usize,
@@ -92,19 +95,44 @@ impl FineTuneOracle {
     ) -> Result<Self, OracleError> {
         let float_accuracy = evaluate(float, None, &validation)?.share();
         let sites = devices.iter().map(|device| float.to_device(device)).collect::<Result<_, _>>()?;
-        Ok(Self { sites, training, validation, config, seed, float_accuracy, threads, pools: Mutex::default() })
+        let quantizer = Quantizer::default();
+        Ok(Self {
+            sites,
+            training,
+            validation,
+            config,
+            quantizer,
+            seed,
+            float_accuracy,
+            threads,
+            pools: Mutex::default(),
+        })
+    }
+
+    /// The same with another quantiser than the scaled one.
+    #[must_use]
+    pub fn with_quantizer(self, quantizer: Quantizer) -> Self {
+        Self { quantizer, ..self }
     }
 
     fn evaluate_one(&self, float: &Model, assignment: &Assignment) -> Result<Evaluation, TrainError> {
         let started = Instant::now();
         let model = float.duplicate()?;
         let bits: Vec<_> = assignment.0.iter().copied().map(Some).collect();
-        let mut quantization = Quantization::of_weights(&model, &bits)?;
+        let mut quantization = Quantization::by(self.quantizer, &model, &bits)?;
         let mut hasher = std::hash::DefaultHasher::new();
         (self.seed, assignment).hash(&mut hasher);
         let mut go_on =
             |_| if crate::interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let tuned = fit(&model, Some(&mut quantization), &self.training, &self.config, hasher.finish(), &mut go_on);
+        let tuned = fit(
+            &model,
+            Some(&mut quantization),
+            Some(float),
+            &self.training,
+            &self.config,
+            hasher.finish(),
+            &mut go_on,
+        );
         let seconds = || started.elapsed().as_secs_f64();
         match tuned {
             Ok(()) => {

@@ -151,6 +151,27 @@ pub fn fake_quantize_activations(input: &Tensor, scale: f32, zero_point: u8) -> 
     &clamped + (rounded - clamped.detach())?
 }
 
+/// As [`super::squash`].
+///
+/// # Errors
+/// What candle reports.
+pub fn squash(weight: &Tensor) -> Result<Tensor> {
+    let squashed = weight.tanh()?;
+    let largest = squashed.detach().abs()?.max_all()?.to_scalar::<f32>()?;
+    squashed / if largest > 0.0 { f64::from(largest) } else { 1.0 }
+}
+
+/// As [`super::distillation`].
+///
+/// # Errors
+/// What candle reports.
+pub fn distillation(logits: &Tensor, labels: &Tensor, teacher: &Tensor, weight: f64, heat: f64) -> Result<Tensor> {
+    let log = candle_nn::ops::log_softmax(&(logits / heat)?, D::Minus1)?;
+    let wanted = candle_nn::ops::log_softmax(&(teacher.detach() / heat)?, D::Minus1)?;
+    let divergence = (wanted.exp()? * (wanted - log)?)?.sum(D::Minus1)?.mean(0)?;
+    (candle_nn::loss::cross_entropy(logits, labels)? * (1.0 - weight))? + (divergence * (weight * heat * heat))?
+}
+
 /// As [`super::fake_quantize_weights`].
 ///
 /// # Errors
@@ -163,7 +184,7 @@ pub fn fake_quantize_weights(weight: &Tensor, step: &Tensor, grid: WeightGrid) -
     let step = ((step * scale)? + (step.detach() * (1.0 - scale))?)?.reshape(shape)?;
     let (half_zero, largest) = (f64::from(grid.zero) / 2.0, f64::from(grid.levels - 1));
     let place = (weight.broadcast_div(&step)? + half_zero)?;
-    let clamped = place.clamp(-0.5, largest + 0.5)?;
+    let clamped = place.clamp(-f64::from(grid.reach), largest + f64::from(grid.reach))?;
     let code = clamped.detach().round()?.clamp(0.0, largest)?;
     let through = (&clamped + (code - clamped.detach())?)?;
     // Where the place was cut off the step alone has a gradient; `clamped` is a constant there.

@@ -32,6 +32,22 @@ impl Gradients {
             Self::Tape(map) => map.get(&tensor.id()),
         }
     }
+
+    /// Adds to the gradient of a tensor.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn add(&mut self, tensor: &Tensor, more: &Tensor) -> Result<()> {
+        let whole = match self.get(tensor) {
+            Some(gradient) => (gradient + more)?,
+            None => more.clone(),
+        };
+        match self {
+            Self::Candle(store) => drop(store.insert(tensor, whole)),
+            Self::Tape(map) => drop(map.insert(tensor.id(), whole)),
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone)]

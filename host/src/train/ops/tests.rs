@@ -198,8 +198,29 @@ proptest! {
     }
 
     #[test]
+    fn distillation_equals_candles(
+        n in 1usize..9, classes in 2usize..12, weight in 0.0f64..1.0, heat in 1.0f64..5.0, scale in 0.1f64..8.0, seed: u64,
+    ) {
+        let (logits, teacher) = (random(&[n, classes], seed), (random(&[n, classes], seed ^ 1).as_tensor() * scale).unwrap());
+        let labels = Tensor::from_vec((0..n).map(|i| (i % classes) as u32).collect::<Vec<_>>(), n, &Device::Cpu).unwrap();
+        assert_same(
+            std::slice::from_ref(&logits),
+            || distillation(&logits, &labels, &teacher, weight, heat)?.reshape(1),
+            || stock_only(|| distillation(&logits, &labels, &teacher, weight, heat)?.reshape(1)),
+        );
+    }
+
+    #[test]
+    fn squashed_weights_equal_candles(len in 1usize..40, seed: u64) {
+        let weight = random(&[2, len], seed);
+        // The largest weight's own gradient is where a constant maximum counts.
+        assert_same(std::slice::from_ref(&weight), || squash(&weight), || stock_only(|| squash(&weight)));
+        prop_assert_eq!(values(&squash(&weight).unwrap()), squashed(&values(&weight)));
+    }
+
+    #[test]
     fn fake_quantised_weights_equal_candles(bits in 1u32..6, step in 0.02f32..0.8, seed: u64) {
-        let grid = WeightGrid { levels: 1 << bits, zero: (1 << bits) - 1, step_gradient_scale: 0.3 };
+        let grid = WeightGrid { levels: 1 << bits, zero: (1 << bits) - 1, reach: 0.5, step_gradient_scale: 0.3 };
         let (weight, step) = (random(&[4, 3, 2, 2], seed), Var::from_vec(vec![step; 4], 4, &Device::Cpu).unwrap());
         assert_same(
             &[weight.clone(), step.clone()],
@@ -304,8 +325,12 @@ fn operations_that_do_not_fit_are_refused() {
     assert!(max_pool2d(&input, (5, 5), (1, 1)).is_err());
     assert!(linear(&random(&[2, 3], 1), &random(&[4, 5], 2), None).is_err());
     assert!(
-        fake_quantize_weights(&weight, &random(&[3], 3), WeightGrid { levels: 2, zero: 1, step_gradient_scale: 1.0 })
-            .is_err()
+        fake_quantize_weights(
+            &weight,
+            &random(&[3], 3),
+            WeightGrid { levels: 2, zero: 1, reach: 0.5, step_gradient_scale: 1.0 }
+        )
+        .is_err()
     );
 }
 
@@ -314,4 +339,38 @@ fn a_nan_stays_visible() {
     let input = Tensor::full(f32::NAN, (1, 1, 2, 2), &Device::Cpu).unwrap();
     let pooled = relu(&max_pool2d(&input, (2, 2), (2, 2)).unwrap()).unwrap();
     assert!(values(&pooled)[0].is_nan());
+}
+
+#[test]
+fn distillation_has_the_slopes_of_its_loss_and_no_less_than_zero_divergence() {
+    let (logits, teacher) = (random(&[3, 5], 1), random(&[3, 5], 2));
+    let labels = Tensor::new(&[0u32, 4, 2], &Device::Cpu).unwrap();
+    let loss = || distillation(&logits, &labels, &teacher, 0.7, 3.0);
+    let (_, gradients) = differentiate(true, loss, |_| Ok(true)).unwrap();
+    let gradient = values(gradients.unwrap().get(&logits).unwrap());
+    for (index, found) in gradient.iter().enumerate() {
+        let slope = finite_difference(&logits, index, || f64::from(loss().unwrap().to_scalar::<f32>().unwrap()));
+        assert!((slope - f64::from(*found)).abs() < 1e-4, "{index}: {slope} and {found}");
+    }
+    let divergence = |teacher: &Tensor| {
+        f64::from(distillation(&logits, &labels, teacher, 1.0, 2.0).unwrap().to_scalar::<f32>().unwrap())
+    };
+    assert!(divergence(&logits).abs() < 1e-6 && divergence(&teacher) > 1e-3);
+    assert!(distillation(&logits, &labels, &random(&[3, 4], 1), 0.5, 2.0).is_err());
+}
+
+#[test]
+fn a_gradient_is_added_to_what_is_there_and_to_nothing() {
+    let (a, b) = (random(&[4], 1), random(&[4], 2));
+    for own in [true, false] {
+        let (_, gradients) = differentiate(own, || if own { relu(&a) } else { a.relu() }, |_| Ok(true)).unwrap();
+        let mut gradients = gradients.unwrap();
+        let before = values(gradients.get(&a).unwrap());
+        gradients.add(&a, &b).unwrap();
+        gradients.add(&b, &b).unwrap();
+        for ((sum, before), b) in values(gradients.get(&a).unwrap()).iter().zip(before).zip(values(&b)) {
+            assert!((sum - before - b).abs() < 1e-6);
+        }
+        assert_eq!(values(gradients.get(&b).unwrap()), values(&b));
+    }
 }

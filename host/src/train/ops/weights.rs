@@ -13,23 +13,25 @@ pub struct WeightGrid {
     pub levels: u32,
     /// Twice the code of zero.
     pub zero: u32,
+    /// How far beyond the outermost levels, in steps, a weight still has a gradient: 0.5 for what rounds without being cut
+    /// off.
+    pub reach: f32,
     /// Factor on the step's gradient; LSQ uses `1 / sqrt(weights of a channel * largest code)`.
     pub step_gradient_scale: f64,
 }
 
 impl WeightGrid {
-    /// The code of `weight / step`, ties to even, and whether the weight lies within the grid's range, which reaches
-    /// half a step beyond the outermost levels: what rounds without being cut off.
+    /// The code of `weight / step`, ties to even, and whether the weight lies within the grid's reach.
     #[inline]
     fn code(self, scaled: f32) -> (f32, bool) {
         let (half_zero, largest) = (self.zero as f32 / 2.0, (self.levels - 1) as f32);
         let place = scaled + half_zero;
-        (place.round_ties_even().clamp(0.0, largest), place >= -0.5 && place <= largest + 0.5)
+        (place.round_ties_even().clamp(0.0, largest), place >= -self.reach && place <= largest + self.reach)
     }
 }
 
 /// Rounds `weight` `[O, …]` to the grid whose step is `step[o]` in channel `o`. Gradients: straight through for weights
-/// within the grid's range, zero for others; LSQ's for the steps.
+/// within the grid's reach, zero for others; LSQ's for the steps.
 ///
 /// # Errors
 /// If there is not one step a channel.
