@@ -161,6 +161,19 @@ impl Default for SearchConfig {
 }
 
 impl SearchConfig {
+    /// The paper's settings for layers of these names: flexible actions over {1,2,3,4,5}, its shaped reward and its PPO,
+    /// without polish. Up to eight layers are judged after every step; deeper networks at an episode's end, with the first
+    /// and the last layer kept at 8 bits. The number of episodes is not published.
+    #[must_use]
+    pub fn paper(layers: &[&str]) -> Self {
+        let deep = layers.len() > 8;
+        let ends = [layers.first(), layers.last()];
+        let pinned = ends.into_iter().flatten().filter(|_| deep).map(|&name| (name.to_owned(), 8)).collect();
+        let ppo = PpoConfig { lr: 1e-4, clip: 0.1, epochs: 3, entropy: 0.01, ..PpoConfig::default() };
+        let timing = if deep { Timing::Episode } else { Timing::Step };
+        Self { episodes: 400, timing, pinned, reward: Reward::PAPER, polish: false, ppo, ..Self::default() }
+    }
+
     /// The bitwidths to choose from; all eight where that is left to a scan.
     ///
     /// # Errors
