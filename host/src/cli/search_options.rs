@@ -79,7 +79,8 @@ impl SearchOptions {
         if let Some(name) = &self.quantizer {
             config.quantizer.kind = parse_quantizer(name)?;
         }
-        search.action_set()?;
+        // Nothing is written or forgotten for settings that cannot be.
+        search.check(layers)?;
         Ok(config)
     }
 
@@ -146,6 +147,16 @@ mod tests {
         assert!(error.contains("dorefa"), "{error}");
         let nan = SearchOptions { max_loss: Some(f64::NAN), ..SearchOptions::default() };
         assert!(nan.apply(&RunConfig::default(), &LAYERS).is_err());
+        for (options, hint) in [
+            (SearchOptions { pins: vec![("conv9".to_owned(), 8)], ..SearchOptions::default() }, "conv1"),
+            (
+                SearchOptions { cost: Some(Cost::Board("qemu-microbi".to_owned())), ..SearchOptions::default() },
+                "microbit",
+            ),
+        ] {
+            let error = options.apply(&RunConfig::default(), &LAYERS).unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use releq_shared::Bitwidth;
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, FEATURES, Feature, LayerFacts, Reward, SearchError};
+use super::{Cost, FEATURES, Feature, Reward, SearchError};
 
 /// Settings of the search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -191,14 +191,25 @@ impl SearchConfig {
         actions.into_iter().map(bitwidth).collect()
     }
 
-    /// The bits of each pinned layer.
+    /// Checks all that can be wrong before a search of layers of these names begins.
+    ///
+    /// # Errors
+    /// [`SearchError::Config`], which says what would do.
+    pub fn check(&self, layers: &[&str]) -> Result<(), SearchError> {
+        self.action_set()?;
+        self.pins(layers)?;
+        self.initial()?;
+        self.cost.model(&[])?;
+        Ok(())
+    }
+
+    /// The bits of each pinned layer, of layers of these names.
     ///
     /// # Errors
     /// [`SearchError::Config`] if a name is no layer's, or a number no bitwidth.
-    pub fn pins(&self, layers: &[LayerFacts]) -> Result<Vec<Option<Bitwidth>>, SearchError> {
-        let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    pub fn pins(&self, names: &[&str]) -> Result<Vec<Option<Bitwidth>>, SearchError> {
         if let Some(wrong) = self.pinned.keys().find(|name| !names.contains(&name.as_str())) {
-            let hint = crate::suggest::hint(wrong, &names);
+            let hint = crate::suggest::hint(wrong, names);
             let known = names.join(", ");
             return Err(SearchError::Config(format!(
                 "there is no layer {wrong:?} to pin{hint}; the layers are {known}"
