@@ -11,6 +11,7 @@ mod import;
 mod inspect;
 mod measure;
 mod networks;
+mod search_options;
 mod stage;
 mod table;
 

@@ -73,11 +73,13 @@ impl Existing {
 ///
 /// Reinforcement learning as in ReLeQ: an LSTM agent walks the layers and picks bitwidths; each assignment is judged by a
 /// short fine-tune. Ctrl-C stops after the present batch; the same command goes on from there. Writes search.json.
-/// Settings are in the run's config.toml, [search].
+/// All settings are in the run's config.toml, [search]; options here change the most used of them.
 #[derive(Args, Debug)]
 pub(super) struct SearchArgs {
     #[command(flatten)]
     existing: Existing,
+    #[command(flatten)]
+    options: super::search_options::SearchOptions,
 }
 
 /// Fine-tune the search's choice at length, with 8-bit activations
@@ -169,6 +171,9 @@ fn of_file(args: &TrainArgs, network: &str) -> String {
 
 pub(super) fn search(args: &SearchArgs) -> anyhow::Result<()> {
     let (mut run, workshop) = args.existing.open()?;
+    let layers = workshop.graph.weight_layers();
+    let layers: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    args.options.prepare(&mut run, &layers)?;
     let outcome = stages::search(&mut run, &workshop)?;
     println!("{:<12}{:>10}{:>12}{:>10}  within the bound", "bits", "mean", "accuracy", "reward");
     for found in outcome.evaluated.iter().take(10) {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{Log, RunConfig, RunResult};
+use super::{Log, RunConfig, RunResult, files};
 
 /// What can go wrong with a run's folder.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +122,40 @@ impl RunFolder {
         let log_path = path.join("log.jsonl");
         let log = Log::open(&log_path).map_err(|source| RunError::Io { action: "write", path: log_path, source })?;
         Ok(Self { path: path.to_owned(), config, result, log })
+    }
+
+    /// Writes other settings into config.toml.
+    ///
+    /// # Errors
+    /// What the system says; the old settings then stay.
+    pub fn set_config(&mut self, config: RunConfig) -> Result<(), RunError> {
+        write_atomically(&self.file("config.toml"), config.to_toml().as_bytes())?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// Whether the run has a search, or part of one.
+    #[must_use]
+    pub fn has_searched(&self) -> bool {
+        self.file(files::SEARCH).exists() || self.file(files::SEARCH_CHECKPOINT).exists()
+    }
+
+    /// Deletes the search and what was made of its choice. Networks in float, and the record of short fine-tunes, stay.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget_search(&mut self) -> Result<(), RunError> {
+        // The last made goes first: what is left after a failure is a whole run up to some stage.
+        for name in [files::MODEL, files::FINETUNED, files::SEARCH, files::SEARCH_CHECKPOINT, files::SCAN] {
+            let path = self.file(name);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(RunError::Io { action: "delete", path, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The folder.

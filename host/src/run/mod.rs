@@ -16,6 +16,7 @@
 //! Files are written beside their place and renamed, so that a stop at any moment leaves the old or the new one.
 
 mod config;
+pub mod files;
 mod folder;
 mod log;
 mod result;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use releq_shared::Bitwidth;
 use serde::{Deserialize, Serialize};
 
-use super::{Cost, FEATURES, Feature, LayerFacts, Reward, SearchError};
+use super::{Cost, FEATURES, Feature, Reward, SearchError};
 
 /// Settings of the search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,6 +161,19 @@ impl Default for SearchConfig {
 }
 
 impl SearchConfig {
+    /// The paper's settings for layers of these names: flexible actions over {1,2,3,4,5}, its shaped reward and its PPO,
+    /// without polish. Up to eight layers are judged after every step; deeper networks at an episode's end, with the first
+    /// and the last layer kept at 8 bits. The number of episodes is not published.
+    #[must_use]
+    pub fn paper(layers: &[&str]) -> Self {
+        let deep = layers.len() > 8;
+        let ends = [layers.first(), layers.last()];
+        let pinned = ends.into_iter().flatten().filter(|_| deep).map(|&name| (name.to_owned(), 8)).collect();
+        let ppo = PpoConfig { lr: 1e-4, clip: 0.1, epochs: 3, entropy: 0.01, ..PpoConfig::default() };
+        let timing = if deep { Timing::Episode } else { Timing::Step };
+        Self { episodes: 400, timing, pinned, reward: Reward::PAPER, polish: false, ppo, ..Self::default() }
+    }
+
     /// The bitwidths to choose from; all eight where that is left to a scan.
     ///
     /// # Errors
@@ -178,14 +191,25 @@ impl SearchConfig {
         actions.into_iter().map(bitwidth).collect()
     }
 
-    /// The bits of each pinned layer.
+    /// Checks all that can be wrong before a search of layers of these names begins.
+    ///
+    /// # Errors
+    /// [`SearchError::Config`], which says what would do.
+    pub fn check(&self, layers: &[&str]) -> Result<(), SearchError> {
+        self.action_set()?;
+        self.pins(layers)?;
+        self.initial()?;
+        self.cost.model(&[])?;
+        Ok(())
+    }
+
+    /// The bits of each pinned layer, of layers of these names.
     ///
     /// # Errors
     /// [`SearchError::Config`] if a name is no layer's, or a number no bitwidth.
-    pub fn pins(&self, layers: &[LayerFacts]) -> Result<Vec<Option<Bitwidth>>, SearchError> {
-        let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    pub fn pins(&self, names: &[&str]) -> Result<Vec<Option<Bitwidth>>, SearchError> {
         if let Some(wrong) = self.pinned.keys().find(|name| !names.contains(&name.as_str())) {
-            let hint = crate::suggest::hint(wrong, &names);
+            let hint = crate::suggest::hint(wrong, names);
             let known = names.join(", ");
             return Err(SearchError::Config(format!(
                 "there is no layer {wrong:?} to pin{hint}; the layers are {known}"

@@ -33,7 +33,8 @@ impl<'a> Judge<'a> {
         if layers.is_empty() {
             return Err(SearchError::Config("a search needs layers".to_owned()));
         }
-        let (actions, pins) = (config.action_set()?, config.pins(layers)?);
+        let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+        let (actions, pins) = (config.action_set()?, config.pins(&names)?);
         let costs = config.cost.model(layers)?;
         let mut judge = Self { config, layers, actions, pins, costs, cheapest: 0.0, float_accuracy };
         // By the layers one by one: a lower bitwidth need not be a cheaper one.

@@ -29,6 +29,7 @@ use crate::search::{OracleError, SearchError};
 use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
 
+pub use crate::run::files;
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
 pub use import::{Import, import, model_of};
@@ -39,30 +40,6 @@ pub use reference::reference;
 pub use search::search;
 pub use start::start;
 pub use train::train;
-
-/// Files of a run's folder.
-pub mod files {
-    /// The network's description, if it is not one of the zoo.
-    pub const NETWORK: &str = "network.toml";
-    /// The float network.
-    pub const FLOAT: &str = "float.safetensors";
-    /// Every short fine-tune that was made from the float network, one a line.
-    pub const EVALUATIONS: &str = "evaluations.jsonl";
-    /// What a scan for useful bitwidths found.
-    pub const SCAN: &str = "scan.json";
-    /// The search, after its last update.
-    pub const SEARCH_CHECKPOINT: &str = "search.checkpoint";
-    /// What the search found.
-    pub const SEARCH: &str = "search.json";
-    /// The search beside other methods.
-    pub const COMPARISON: &str = "compare.json";
-    /// The float network after as many further steps as the long fine-tune has.
-    pub const REFERENCE: &str = "reference.safetensors";
-    /// The quantised network.
-    pub const FINETUNED: &str = "finetuned.safetensors";
-    /// The blob.
-    pub const MODEL: &str = "model.rlq";
-}
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
