@@ -11,8 +11,10 @@ mod import;
 mod inspect;
 mod measure;
 mod networks;
+mod new_run;
 mod search_options;
 mod stage;
+mod study;
 mod table;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +43,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Measure(measure::MeasureArgs),
     Compare(compare::CompareArgs),
+    Study(study::StudyArgs),
     Bench(bench::BenchArgs),
     Firmware(firmware::FirmwareArgs),
     Data(data::DataArgs),
@@ -64,6 +67,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Measure(args) => measure::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Study(args) => study::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Firmware(args) => firmware::run(args),
         Command::Data(args) => data::run(args),

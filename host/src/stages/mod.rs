@@ -13,6 +13,7 @@ mod pack;
 mod reference;
 mod search;
 mod start;
+mod study;
 mod train;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use pack::pack;
 pub use reference::reference;
 pub use search::search;
 pub use start::start;
+pub use study::{SeedFigures, Study};
 pub use train::train;
 
 /// Why a step failed.
