@@ -12,6 +12,7 @@ mod inspect;
 mod measure;
 mod networks;
 mod new_run;
+mod pareto;
 mod search_options;
 mod stage;
 mod study;
@@ -44,6 +45,7 @@ enum Command {
     Measure(measure::MeasureArgs),
     Compare(compare::CompareArgs),
     Study(study::StudyArgs),
+    Pareto(pareto::ParetoArgs),
     Bench(bench::BenchArgs),
     Firmware(firmware::FirmwareArgs),
     Data(data::DataArgs),
@@ -68,6 +70,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Measure(args) => measure::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Study(args) => study::run(args),
+        Command::Pareto(args) => pareto::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Firmware(args) => firmware::run(args),
         Command::Data(args) => data::run(args),

@@ -26,10 +26,11 @@ mod state;
 
 pub use agent::{Agent, LstmState};
 pub use assignment::{Assignment, LayerFacts, ParseAssignmentError};
-pub use baselines::{Baseline, BaselineOutcome, EXHAUSTIVE_LIMIT, baseline};
+pub use baselines::{Baseline, BaselineOutcome, baseline};
 pub use checkpoint::SearchCheckpoint;
 pub use config::{ActionSet, ActionSpace, PpoConfig, SearchConfig, Timing};
 pub use cost::Cost;
+pub use judge::{EXHAUSTIVE_LIMIT, everything, judged};
 pub use oracle::{AccuracyOracle, Evaluation, OracleError};
 pub use pareto::{Ladder, frontier};
 pub use ppo::{Rollout, UpdateStatistics};
