@@ -38,6 +38,7 @@ pub use remembering::Remembering;
 pub use reward::Reward;
 pub use run::{Evaluated, SearchEvent, SearchOutcome, run};
 pub use scan::{LoweredAlone, Scan, scan};
+pub use sensitivity::smoothed;
 pub use state::{FEATURES, Feature};
 
 /// Why a search ended without a result.

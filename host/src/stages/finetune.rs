@@ -9,7 +9,7 @@ use crate::interrupt;
 use crate::network::Graph;
 use crate::quantize::Quantizer;
 use crate::run::{RunError, RunFolder, Tried};
-use crate::search::{Assignment, Ladder, LayerFacts};
+use crate::search::{self, Assignment, Ladder, LayerFacts};
 use crate::train::{Model, Quantization, TrainError, checkpoint, evaluate, fit, layer_facts};
 
 #[derive(Serialize)]
@@ -42,7 +42,12 @@ impl Plan {
             Some(bits) => Self::Given(Some(bits.clone())),
             None => {
                 let found = super::search::load(run)?;
-                Self::Searched(Ladder::new(&found.evaluated, &found.best), run.config().candidates.max(1))
+                let config = run.config();
+                let candidates = search::smoothed(&found.evaluated, found.float_accuracy, config.search.reward);
+                let accepted = candidates.iter().filter(|candidate| candidate.accepted);
+                let start = accepted.min_by(|a, b| a.cost.total_cmp(&b.cost).then(b.accuracy.total_cmp(&a.accuracy)));
+                let ladder = Ladder::new(&candidates, start.unwrap_or(&found.best));
+                Self::Searched(ladder, config.candidates.max(1))
             }
         })
     }
@@ -74,8 +79,8 @@ struct Held {
     quantization: Quantization,
 }
 
-/// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy: its choice first, then cheaper or
-/// dearer ones, as far as the settings allow, until the cheapest is known that keeps the allowed loss; unless the run has a
+/// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy (see [`search::smoothed`]): the
+/// cheapest within the search's bound first, then cheaper or dearer ones, as far as the settings allow, until the cheapest is known that keeps the allowed loss; unless the run has a
 /// fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing; the loss
 /// then counts against the better of the two float networks.
 /// The test images are used here for the first time, for the final figures.
