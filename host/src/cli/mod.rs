@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each parsed once into plain options and then handed to a stage.
 
+mod ablate;
 mod bench;
 mod boards;
 mod compare;
@@ -46,6 +47,7 @@ enum Command {
     Compare(compare::CompareArgs),
     Study(study::StudyArgs),
     Pareto(pareto::ParetoArgs),
+    Ablate(ablate::AblateArgs),
     Bench(bench::BenchArgs),
     Firmware(firmware::FirmwareArgs),
     Data(data::DataArgs),
@@ -71,6 +73,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Compare(args) => compare::run(args),
         Command::Study(args) => study::run(args),
         Command::Pareto(args) => pareto::run(args),
+        Command::Ablate(args) => ablate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Firmware(args) => firmware::run(args),
         Command::Data(args) => data::run(args),

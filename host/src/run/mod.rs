@@ -10,6 +10,7 @@
 //! search.checkpoint        the search, after its last finished update
 //! search.json              the assignments that were evaluated, and the one chosen
 //! compare.json             the search beside other methods
+//! ablate*                  searches that differ in one respect, and the fine-tunes behind that
 //! pareto.*                 all evaluated assignments, as data and as a picture; probabilities.* the agent's course
 //! reference.safetensors    the float network, trained on as long as the quantised one
 //! tried/                   networks that a long fine-tune has tried, until it ends

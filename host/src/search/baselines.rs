@@ -1,10 +1,8 @@
 //! What a search must be compared with, at the same number of evaluations: the same bits everywhere, chance, and greed; and,
 //! where the space is small, everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Judge, best_first};
@@ -91,15 +89,7 @@ impl Walk<'_> {
     }
 
     fn random(&mut self, seed: u64) -> Result<(), SearchError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut drawn = BTreeSet::new();
-        while drawn.len() < self.budget.min(self.judge.space()) {
-            let bits = self.judge.pins.iter();
-            let bits = bits
-                .map(|pin| pin.unwrap_or_else(|| self.judge.actions[rng.random_range(0..self.judge.actions.len())]));
-            drawn.insert(Assignment(bits.collect()));
-        }
-        let drawn: Vec<Assignment> = drawn.into_iter().collect();
+        let drawn = self.judge.draw(seed, self.budget);
         self.evaluate(&drawn).map(drop)
     }
 

@@ -1,8 +1,10 @@
 //! What an assignment with its evaluation is worth, and which of two is better.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use releq_shared::Bitwidth;
 
 use super::config::ActionSpace;
@@ -116,6 +118,17 @@ impl<'a> Judge<'a> {
         Ok(all.into_iter().map(Assignment).collect())
     }
 
+    /// Distinct assignments drawn at random, each bitwidth of each layer equally likely; fewer if there are not so many.
+    pub(super) fn draw(&self, seed: u64, count: usize) -> Vec<Assignment> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut drawn = BTreeSet::new();
+        while drawn.len() < count.min(self.space()) {
+            let mut any = || self.actions[rng.random_range(0..self.actions.len())];
+            drawn.insert(Assignment(self.pins.iter().map(|pin| pin.unwrap_or_else(&mut any)).collect()));
+        }
+        drawn.into_iter().collect()
+    }
+
     /// What is known of an assignment; one that was never evaluated counts as having failed.
     pub(super) fn describe(&self, bits: &Assignment, evaluation: Option<&Evaluation>) -> Evaluated {
         let (accuracy, float) = (evaluation.map_or(0.0, |evaluation| evaluation.accuracy), self.float_accuracy);
@@ -148,6 +161,19 @@ impl<'a> Judge<'a> {
 /// [`SearchError::Config`] if these are more than [`EXHAUSTIVE_LIMIT`].
 pub fn everything(config: &SearchConfig, layers: &[LayerFacts]) -> Result<Vec<Assignment>, SearchError> {
     Judge::new(config, layers, 1.0)?.everything()
+}
+
+/// Distinct assignments drawn at random from those that a search has to choose from.
+///
+/// # Errors
+/// [`SearchError::Config`] for settings without sense.
+pub fn draw(
+    config: &SearchConfig,
+    layers: &[LayerFacts],
+    seed: u64,
+    count: usize,
+) -> Result<Vec<Assignment>, SearchError> {
+    Ok(Judge::new(config, layers, 1.0)?.draw(seed, count))
 }
 
 /// All that an oracle has answered, judged by the settings of a search; best first.

@@ -5,6 +5,7 @@
 //! bitwidths and validates it; the `reward` weighs that accuracy against the `cost`. Several episodes make a batch,
 //! from which `ppo` updates the `agent`. Every assignment is evaluated once and remembered.
 
+pub mod ablation;
 mod agent;
 mod assignment;
 mod baselines;
@@ -30,7 +31,7 @@ pub use baselines::{Baseline, BaselineOutcome, baseline};
 pub use checkpoint::SearchCheckpoint;
 pub use config::{ActionSet, ActionSpace, PpoConfig, SearchConfig, Timing};
 pub use cost::Cost;
-pub use judge::{EXHAUSTIVE_LIMIT, everything, judged};
+pub use judge::{EXHAUSTIVE_LIMIT, draw, everything, judged};
 pub use oracle::{AccuracyOracle, Evaluation, OracleError};
 pub use pareto::{Ladder, frontier};
 pub use ppo::{Rollout, UpdateStatistics};

@@ -3,6 +3,7 @@
 //! A step that is done leaves its file in the folder and is not done again; one that was stopped goes on or starts over.
 //! Every step adds what it has shown to result.json.
 
+mod ablate;
 mod compare;
 mod finetune;
 mod import;
@@ -32,6 +33,7 @@ use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
 
 pub use crate::run::files;
+pub use ablate::{Ablations, ShortLength, VariantFigures, ablate, ablate_short};
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
 pub use import::{Import, import, model_of};
