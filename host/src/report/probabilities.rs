@@ -36,23 +36,35 @@ pub fn probabilities_csv(episodes: &[Episodes]) -> String {
     text
 }
 
-/// A panel a step (a layer, where actions are flexible), a line an action. Empty without updates.
+/// A panel a step, a line an action, under their names: the layers' and the bitwidths', where actions are flexible. Steps without a
+/// name are numbered. Empty without updates.
 #[must_use]
-pub fn probabilities_svg(episodes: &[Episodes]) -> String {
+pub fn probabilities_svg(episodes: &[Episodes], steps: &[String], actions: &[String]) -> String {
     let mut svg = String::new();
     // An SVG is written into a string, which cannot fail.
-    if episodes.is_empty() || draw(episodes, &mut svg).is_err() { String::new() } else { svg }
+    if episodes.is_empty() || draw(episodes, steps, actions, &mut svg).is_err() { String::new() } else { svg }
 }
 
-fn draw(episodes: &[Episodes], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(
+    episodes: &[Episodes],
+    names: &[String],
+    actions: &[String],
+    svg: &mut String,
+) -> Result<(), Box<dyn std::error::Error>> {
     let steps = episodes.iter().map(|update| update.probabilities.len()).max().unwrap_or(0);
     let rows = steps.div_ceil(COLUMNS).max(1);
     let root = SVGBackend::with_string(svg, (SIZE.0, 190 * rows as u32 + 30)).into_drawing_area();
     root.fill(&WHITE)?;
     let (title, rest) = root.split_vertically(30);
-    title.titled("probability of each action over the episodes, from the lowest bits (blue) up", ("sans-serif", 16))?;
+    title.draw(&Text::new("probability of each action over the episodes:", (12, 8), ("sans-serif", 15)))?;
+    for (place, (action, colour)) in actions.iter().zip(COLOURS).enumerate() {
+        let left = 330 + place as i32 * 64;
+        title.draw(&PathElement::new([(left, 15), (left + 16, 15)], colour.stroke_width(3)))?;
+        title.draw(&Text::new(action.clone(), (left + 21, 8), ("sans-serif", 15)))?;
+    }
     for (step, area) in rest.split_evenly((rows, COLUMNS)).iter().enumerate().take(steps) {
-        panel(area, episodes, step)?;
+        let name = names.get(step).cloned().unwrap_or_else(|| format!("step {}", step + 1));
+        panel(area, episodes, step, &name)?;
     }
     root.present()?;
     Ok(())
@@ -62,10 +74,11 @@ fn panel(
     area: &DrawingArea<SVGBackend<'_>, Shift>,
     episodes: &[Episodes],
     step: usize,
+    name: &str,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let last = episodes.last().map_or(1, |update| update.done) as f64;
     let mut chart = ChartBuilder::on(area)
-        .caption(format!("step {}", step + 1), ("sans-serif", 14))
+        .caption(name, ("sans-serif", 14))
         .margin(6)
         .x_label_area_size(22)
         .y_label_area_size(30)
@@ -95,10 +108,11 @@ mod tests {
 
     #[test]
     fn each_step_has_its_panel_and_each_action_its_line() {
-        assert!(probabilities_svg(&[]).is_empty() && probabilities_csv(&[]).is_empty());
+        assert!(probabilities_svg(&[], &[], &[]).is_empty() && probabilities_csv(&[]).is_empty());
         let update = |done| Episodes { done, probabilities: vec![vec![0.25, 0.75]; 5] };
         let episodes = [update(4), update(8)];
-        let svg = probabilities_svg(&episodes);
+        let svg = probabilities_svg(&episodes, &["conv1".to_owned()], &["1 bit".to_owned()]);
+        assert!(svg.contains("conv1") && svg.contains("1 bit") && !svg.contains("step 1"), "{svg}");
         assert!(svg.contains("step 5") && !svg.contains("step 6"), "{svg}");
         assert_eq!(probabilities_csv(&episodes).lines().count(), 1 + 2 * 5 * 2);
     }

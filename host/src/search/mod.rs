@@ -33,6 +33,7 @@ pub use config::{ActionSet, ActionSpace, PpoConfig, SearchConfig, Timing};
 pub use cost::Cost;
 pub use judge::{EXHAUSTIVE_LIMIT, draw, everything, judged};
 pub use oracle::{AccuracyOracle, Evaluation, OracleError};
+pub(crate) use pareto::by_cost;
 pub use pareto::{Ladder, frontier};
 pub use ppo::{Rollout, UpdateStatistics};
 pub use remembering::Remembering;

@@ -1,13 +1,21 @@
 //! What is worth having among evaluated assignments: the frontier of cost and accuracy, and the way along it to the cheapest
 //! assignment that keeps a bound which only a dear test can tell.
 
+use std::cmp::Ordering;
+
 use super::Evaluated;
+
+/// Cheaper first. Sums of the same shares in another order differ in their last digits: those cost the same.
+pub(crate) fn by_cost(a: &Evaluated, b: &Evaluated) -> Ordering {
+    let digits = |found: &Evaluated| (found.cost * 1e9).round();
+    digits(a).total_cmp(&digits(b))
+}
 
 /// The assignments that none of the others beats in cost and accuracy, cheapest first; of equal ones one.
 #[must_use]
 pub fn frontier(evaluated: &[Evaluated]) -> Vec<Evaluated> {
     let mut sorted: Vec<&Evaluated> = evaluated.iter().collect();
-    sorted.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(b.accuracy.total_cmp(&a.accuracy)));
+    sorted.sort_by(|a, b| by_cost(a, b).then(b.accuracy.total_cmp(&a.accuracy)));
     let mut highest = f64::NEG_INFINITY;
     let rising = |found: &&Evaluated| {
         let rises = found.accuracy > highest;
@@ -38,14 +46,14 @@ impl Ladder {
     #[must_use]
     pub fn new(evaluated: &[Evaluated], start: &Evaluated) -> Self {
         let mut rungs = frontier(evaluated);
-        let better = |a: &&Evaluated, b: &&Evaluated| a.accuracy.total_cmp(&b.accuracy).then(b.cost.total_cmp(&a.cost));
+        let better = |a: &&Evaluated, b: &&Evaluated| a.accuracy.total_cmp(&b.accuracy).then(by_cost(b, a));
         while let Some(last) = rungs.last() {
-            let dearer = evaluated.iter().filter(|found| found.cost > last.cost);
+            let dearer = evaluated.iter().filter(|found| by_cost(found, last).is_gt());
             let Some(next) = dearer.max_by(better).cloned() else { break };
             rungs.push(next);
         }
         let at = rungs.iter().position(|rung| rung.bits == start.bits).unwrap_or_else(|| {
-            let at = rungs.partition_point(|rung| rung.cost < start.cost);
+            let at = rungs.partition_point(|rung| by_cost(rung, start).is_lt());
             rungs.insert(at, start.clone());
             at
         });
@@ -89,7 +97,7 @@ mod tests {
         let all = [
             found("5,5", 0.6, 0.9),
             found("1,1", 0.1, 0.3),
-            found("2,1", 0.2, 0.3),
+            found("2,1", 0.1 + 0.2 - 0.1, 0.3),
             found("1,2", 0.2, 0.5),
             found("8,8", 1.0, 0.9),
             found("3,3", 0.4, 0.2),

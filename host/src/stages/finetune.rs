@@ -45,7 +45,7 @@ impl Plan {
                 let config = run.config();
                 let candidates = search::smoothed(&found.evaluated, found.float_accuracy, config.search.reward);
                 let accepted = candidates.iter().filter(|candidate| candidate.accepted);
-                let start = accepted.min_by(|a, b| a.cost.total_cmp(&b.cost).then(b.accuracy.total_cmp(&a.accuracy)));
+                let start = accepted.min_by(|a, b| search::by_cost(a, b).then(b.accuracy.total_cmp(&a.accuracy)));
                 let ladder = Ladder::new(&candidates, start.unwrap_or(&found.best));
                 Self::Searched(ladder, config.candidates.max(1))
             }

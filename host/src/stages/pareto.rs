@@ -6,7 +6,7 @@ use super::{StageError, Workshop, oracle};
 use crate::interrupt;
 use crate::report;
 use crate::run::{RunFolder, Tried, write_atomically};
-use crate::search::{self, AccuracyOracle, Assignment, Evaluated, Reward, SearchError};
+use crate::search::{self, AccuracyOracle, ActionSpace, Assignment, Evaluated, Reward, SearchError};
 
 /// Assignments fine-tuned between two looks at whether to stop.
 const AT_ONCE: usize = 8;
@@ -120,13 +120,20 @@ pub fn pareto(run: &mut RunFolder, workshop: &Workshop, exhaustive: bool) -> Res
         tried: run.result.tried.clone(),
     };
     let episodes = report::episodes(&run.file("log.jsonl"))?;
+    let (steps, actions) = match site.search.space {
+        ActionSpace::Flexible => (
+            site.layers.iter().map(|layer| layer.name.clone()).collect(),
+            site.search.action_set()?.iter().map(|bits| format!("{bits} bits")).collect(),
+        ),
+        ActionSpace::Restricted => (Vec::new(), ["less", "keep", "more"].map(str::to_owned).to_vec()),
+    };
     let json = serde_json::to_string_pretty(&pareto).unwrap_or_default();
     for (name, text) in [
         ("pareto.json", json),
         ("pareto.csv", pareto.csv()),
         ("pareto.svg", report::frontier_svg(&pareto)),
         ("probabilities.csv", report::probabilities_csv(&episodes)),
-        ("probabilities.svg", report::probabilities_svg(&episodes)),
+        ("probabilities.svg", report::probabilities_svg(&episodes, &steps, &actions)),
     ] {
         if !text.is_empty() {
             write_atomically(&run.file(name), text.as_bytes())?;
@@ -150,6 +157,9 @@ fn points(evaluated: &[Evaluated], layers: &[search::LayerFacts], chosen: Option
             chosen: chosen == Some(&found.bits),
         })
         .collect();
-    points.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(b.accuracy.total_cmp(&a.accuracy)));
+    points.sort_by(|a, b| {
+        let digits = |point: &Point| (point.cost * 1e9).round();
+        digits(a).total_cmp(&digits(b)).then(b.accuracy.total_cmp(&a.accuracy))
+    });
     points
 }
