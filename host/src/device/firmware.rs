@@ -1,15 +1,15 @@
 //! Builds a board's firmware image.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use releq_firmware::engine::required_arena_on;
 use releq_firmware::needs::Needs;
 use releq_shared::blob::Blob;
 
 use super::board::source_root;
+use super::cargo::cargo_build;
 use super::flash::FlashReport;
-use super::toolchain::{Toolchain, ensure_target};
+use super::toolchain::ensure_target;
 use super::{Board, DeviceError};
 use crate::progress::Progress;
 
@@ -57,28 +57,10 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
     let lock_path = images.join("lock");
     let lock = std::fs::File::create(&lock_path).and_then(|file| file.lock().map(|()| file));
     let _lock = lock.map_err(|source| DeviceError::Io { path: lock_path, source })?;
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&root).args(["build", "--quiet", "--package", "releq-boards", "--profile", "firmware"]);
+    let mut command = cargo_build(&toolchain);
+    command.current_dir(&root).args(["--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
     command.env("RELEQ_BOARD", &board.name).env("DEFMT_LOG", "info");
-    // Settings meant for the host's build must not reach the board's.
-    for variable in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "RUSTC_WRAPPER",
-        "RUSTC",
-        "CARGO_BUILD_TARGET",
-        "RUSTDOCFLAGS",
-        "RELEQ_NEEDS",
-        "RELEQ_MODEL",
-        "RELEQ_ARENA_BYTES",
-    ] {
-        command.env_remove(variable);
-    }
-    let profiles = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for variable in profiles.filter(|name| name.starts_with("CARGO_PROFILE_") || name == "CARGO_INCREMENTAL") {
-        command.env_remove(variable);
-    }
     if let Some(cpu) = &board.target_cpu {
         command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
         // For link-time optimisation LLVM reads the assembly of naked functions as if for the target's plainest processor,
@@ -92,14 +74,6 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
         crate::run::write_atomically(&path, model.as_bytes()).map_err(|error| wrong(&error))?;
         command.env("RELEQ_NEEDS", Needs::of(model, board.class()).bits().to_string()).env("RELEQ_MODEL", path);
         command.env("RELEQ_ARENA_BYTES", required_arena_on(model, board.class()).to_string());
-    }
-    if let Toolchain::BuildStd { rustc, linker } = toolchain {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(linker).chain(std::env::split_paths(&path));
-        if let Ok(path) = std::env::join_paths(folders) {
-            command.env("PATH", path);
-        }
-        command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core");
     }
     let output = command.output().map_err(|source| DeviceError::Io { path: PathBuf::from("cargo"), source })?;
     if !output.status.success() {
