@@ -1,6 +1,6 @@
 //! releq's integer inference: runs a packed network of 1 to 8 bits a weight in place from flash, over one arena.
 //!
-//! - [`model`]: a model within your own firmware, the place to begin (`docs/library.md`);
+//! - [`mod@model`]: a model within your own firmware, the place to begin (`docs/library.md`);
 //! - [`engine`]: walks a blob's operations; built for the host, it **is** the host's integer reference;
 //! - [`kernels`]: the arithmetic of each operation, portable and for the cores that have something faster;
 //! - [`needs`]: what of all that one model needs, for images that leave the rest out;

@@ -6,9 +6,9 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use releq::device::cargo::cargo_build;
-use releq::device::{board, toolchain};
+use releq::device::{board, firmware, toolchain};
 use releq::progress::Progress;
-use releq_firmware::{CoreClass, testing};
+use releq_firmware::{CoreClass, required_arena_on, testing};
 use releq_shared::Bitwidth;
 use releq_shared::blob::{AlignedCopy, Blob};
 
@@ -84,4 +84,54 @@ fn the_rust_example_answers_as_the_host_and_a_damaged_model_does_not_compile() {
     std::fs::write(&damaged, bytes).unwrap();
     let refused = rust_example(&damaged).unwrap_err();
     assert!(refused.contains("the blob is damaged"), "{refused}");
+}
+
+/// The header in the sources is what cbindgen makes of them; on a difference the new text is left in `target/releq.h`.
+#[test]
+fn the_c_header_is_current() {
+    let root = board::source_root().unwrap();
+    let config = cbindgen::Config::from_file(root.join("firmware/c/cbindgen.toml")).unwrap();
+    let source = root.join("firmware/c/src/lib.rs");
+    let bindings = cbindgen::Builder::new().with_config(config).with_src(source).generate().unwrap();
+    let mut made = Vec::new();
+    bindings.write(&mut made);
+    let kept = std::fs::read(root.join(firmware::C_HEADER)).unwrap_or_default();
+    if made != kept {
+        std::fs::write(root.join("target/releq.h"), made).unwrap();
+        panic!("{} is not current: copy target/releq.h there", firmware::C_HEADER);
+    }
+}
+
+/// Builds the C example around a model, with so many bytes of arena.
+fn c_example(folder: &Path, model: &Path, arena: usize) -> PathBuf {
+    let gcc = toolchain::ensure_arm_gcc(Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
+    let sources = board::source_root().unwrap().join("boards/examples/c");
+    let elf = folder.join("example.elf");
+    let mut command = Command::new(gcc);
+    command.args(["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-Os", "-Wall", "-Wextra"]);
+    command.args(["-Werror", "-ffunction-sections", "-Wl,--gc-sections", "--specs=rdimon.specs"]);
+    command.arg(format!("-DMODEL=\"{}\"", model.display())).arg(format!("-DARENA_BYTES={arena}"));
+    command.arg("-I").arg(folder).arg("-T").arg(sources.join("link.ld"));
+    command.arg(sources.join("main.c")).arg(sources.join("startup.c")).arg(folder.join("libreleq.a"));
+    let output = command.arg("-o").arg(&elf).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    elf
+}
+
+#[test]
+fn the_c_example_answers_as_the_host_and_says_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let board = board::by_name("qemu-mps2-an386").unwrap();
+    firmware::build_c_library(&board, folder.path(), Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
+    let expected = expected(folder.path(), 3);
+    assert_eq!(said(&c_example(folder.path(), &expected.file, 32_768)), expected.text);
+    let refused = said(&c_example(folder.path(), &expected.file, 64));
+    let bytes = std::fs::read(&expected.file).unwrap();
+    let copy = AlignedCopy::new(&bytes);
+    let needed = required_arena_on(&Blob::new_checked(&copy).unwrap(), board.class());
+    assert!(refused.contains("the arena is too small") && refused.contains(&format!("of {needed} bytes")), "{refused}");
+    let damaged = folder.path().join("damaged.rlq");
+    std::fs::write(&damaged, &bytes[..bytes.len() - 16]).unwrap();
+    let refused = said(&c_example(folder.path(), &damaged, 32_768));
+    assert!(refused.contains("the model is damaged"), "{refused}");
 }

@@ -1,6 +1,7 @@
 //! Builds a board's firmware image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use releq_firmware::engine::required_arena_on;
 use releq_firmware::needs::Needs;
@@ -75,17 +76,50 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
         command.env("RELEQ_NEEDS", Needs::of(model, board.class()).bits().to_string()).env("RELEQ_MODEL", path);
         command.env("RELEQ_ARENA_BYTES", required_arena_on(model, board.class()).to_string());
     }
-    let output = command.output().map_err(|source| DeviceError::Io { path: PathBuf::from("cargo"), source })?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<&str> = text.lines().collect();
-        let last = lines[lines.len().saturating_sub(30)..].join("\n");
-        return Err(DeviceError::Build { board: board.name.clone(), output: last });
-    }
+    run_build(&mut command, board)?;
     let built = target_dir.join(&board.target).join("firmware/releq-boards");
     let bytes = std::fs::read(&built).map_err(|source| DeviceError::Io { path: built, source })?;
     let elf = images.join(format!("{}.elf", board.name));
     crate::run::write_atomically(&elf, &bytes).map_err(|error| wrong(&error))?;
     let flash = FlashReport::of(&bytes).map_err(|error| wrong(&error))?;
     Ok(Firmware { elf, bytes, flash })
+}
+
+/// The C interface's header, which belongs to the library that [`build_c_library`] makes.
+pub const C_HEADER: &str = "firmware/c/releq.h";
+
+/// Builds the engine as a static library for programs in C on a board's core, and puts `libreleq.a` and `releq.h` into `out`.
+///
+/// # Errors
+/// [`DeviceError`]: a tool is missing, the compiler's words, or `out` cannot be written.
+pub fn build_c_library(board: &Board, out: &Path, progress: Progress) -> Result<(), DeviceError> {
+    let toolchain = ensure_target(&board.target, progress)?;
+    let root = source_root()?;
+    // Apart for each processor: what depends on it is built with its flags.
+    let target_dir = root.join("target/firmware/c").join(board.target_cpu.as_deref().unwrap_or("any"));
+    let mut command = cargo_build(&toolchain);
+    command.current_dir(root.join("firmware/c")).args(["--quiet", "--release", "--target", &board.target]);
+    command.arg("--target-dir").arg(&target_dir);
+    if let Some(cpu) = &board.target_cpu {
+        command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
+    }
+    run_build(&mut command, board)?;
+    std::fs::create_dir_all(out).map_err(|source| DeviceError::Io { path: out.to_owned(), source })?;
+    let library = target_dir.join(&board.target).join("release/libreleq.a");
+    for (from, name) in [(library, "libreleq.a"), (root.join(C_HEADER), "releq.h")] {
+        std::fs::copy(&from, out.join(name)).map_err(|source| DeviceError::Io { path: from, source })?;
+    }
+    Ok(())
+}
+
+/// Runs a build; the compiler's last words if it fails.
+fn run_build(command: &mut Command, board: &Board) -> Result<(), DeviceError> {
+    let output = command.output().map_err(|source| DeviceError::Io { path: PathBuf::from("cargo"), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(30)..].join("\n");
+    Err(DeviceError::Build { board: board.name.clone(), output: last })
 }
