@@ -13,6 +13,7 @@ pub mod network;
 pub mod pack;
 pub mod progress;
 pub mod quantize;
+pub mod report;
 pub mod run;
 pub mod search;
 pub mod stages;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each parsed once into plain options and then handed to a stage.
 
+mod ablate;
 mod bench;
 mod boards;
 mod compare;
@@ -11,8 +12,11 @@ mod import;
 mod inspect;
 mod measure;
 mod networks;
+mod new_run;
+mod pareto;
 mod search_options;
 mod stage;
+mod study;
 mod table;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +45,9 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Measure(measure::MeasureArgs),
     Compare(compare::CompareArgs),
+    Study(study::StudyArgs),
+    Pareto(pareto::ParetoArgs),
+    Ablate(ablate::AblateArgs),
     Bench(bench::BenchArgs),
     Firmware(firmware::FirmwareArgs),
     Data(data::DataArgs),
@@ -64,6 +71,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Measure(args) => measure::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Study(args) => study::run(args),
+        Command::Pareto(args) => pareto::run(args),
+        Command::Ablate(args) => ablate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Firmware(args) => firmware::run(args),
         Command::Data(args) => data::run(args),

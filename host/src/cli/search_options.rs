@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use crate::quantize::Quantizer;
 use crate::run::{RunConfig, RunFolder};
 use crate::search::{ActionSet, Cost, Reward, SearchConfig};
+use crate::stages::Workshop;
 
 /// Settings of the search, written into the run's config.toml.
 #[derive(Args, Debug, Default)]
@@ -84,8 +85,15 @@ impl SearchOptions {
         Ok(config)
     }
 
+    /// As [`Self::prepare`], with the layers of the run's network.
+    pub(super) fn prepare_for(&self, run: &mut RunFolder, workshop: &Workshop) -> anyhow::Result<()> {
+        let layers = workshop.graph.weight_layers();
+        let layers: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+        self.prepare(run, &layers)
+    }
+
     /// Changes the run's settings, and forgets its search if that is asked for.
-    pub(super) fn prepare(&self, run: &mut RunFolder, layers: &[&str]) -> anyhow::Result<()> {
+    fn prepare(&self, run: &mut RunFolder, layers: &[&str]) -> anyhow::Result<()> {
         let config = self.apply(run.config(), layers)?;
         if self.fresh {
             run.forget_search()?;

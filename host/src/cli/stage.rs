@@ -2,16 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 
-use super::described;
+use super::new_run::NewRun;
 use crate::compute::Devices;
-use crate::network;
 use crate::pack::layouts::USUAL_PERCENT_AT_MOST;
 use crate::pack::{CoreClass, Target};
 use crate::progress::Progress;
-use crate::run::{RunConfig, RunFolder};
+use crate::run::RunFolder;
 use crate::search::Assignment;
 use crate::stages::{self, Workshop, percent};
 
@@ -21,27 +19,11 @@ use crate::stages::{self, Workshop, percent};
 /// config.toml: write one by hand, or take another run's, and pass it as --config.
 #[derive(Args, Debug)]
 pub(super) struct TrainArgs {
-    /// The network, one of `releq networks`, or the file of your own (.toml, docs/networks.md)
-    #[arg(long)]
-    network: Option<String>,
-    /// The data set, one of `releq data` [default: the network's usual one]
-    #[arg(long)]
-    dataset: Option<String>,
-    /// Adapt the network to images of so many channels, rows and columns
-    #[arg(long, value_name = "C,H,W", value_parser = super::described::parse_input)]
-    input: Option<[usize; 3]>,
-    /// Passes over the training images
-    #[arg(long)]
-    epochs: Option<f64>,
-    /// Largest learning rate
-    #[arg(long)]
-    lr: Option<f64>,
+    #[command(flatten)]
+    new: NewRun,
     /// Everything random follows from it
     #[arg(long)]
     seed: Option<u64>,
-    /// Take all settings from this config.toml; options given here come on top
-    #[arg(long)]
-    config: Option<PathBuf>,
     /// The run's folder
     #[arg(long, default_value = "runs/default")]
     out: PathBuf,
@@ -124,56 +106,16 @@ pub(super) struct PackArgs {
 }
 
 pub(super) fn train(args: &TrainArgs) -> anyhow::Result<()> {
-    let mut config = match &args.config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            RunConfig::from_toml(&text).map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?
-        }
-        // A run that is there goes on with its own settings.
-        None if args.out.join("config.toml").exists() => RunFolder::open(&args.out)?.config().clone(),
-        None => match &args.network {
-            Some(name) if network::is_description(name) => {
-                let dataset = described::dataset_for(&described::read(name)?.graph, args.dataset.as_deref())?;
-                RunConfig::of(name, &dataset)
-            }
-            name => RunConfig::of_network(name.as_deref().unwrap_or("lenet")),
-        },
-    };
-    if let Some(network) = &args.network {
-        config.network.clone_from(network);
-    }
-    if let Some(dataset) = &args.dataset {
-        config.dataset.clone_from(dataset);
-    }
-    config.input = args.input.or(config.input);
-    config.train.epochs = args.epochs.unwrap_or(config.train.epochs);
-    config.train.lr = args.lr.unwrap_or(config.train.lr);
-    config.seed = args.seed.unwrap_or(config.seed);
-    let described = described::read(&of_file(args, &config.network))?;
-    crate::data::locate(&config.dataset)?;
-    let mut run = stages::start(&args.out, config, described.text.as_deref())?;
+    let mut run = args.new.start(&args.out, args.seed)?;
     let workshop = Workshop::open(&run, Devices::parse(&args.device)?, Progress::new())?;
     stages::train(&mut run, &workshop)?;
     println!("next: releq search --run {}", args.out.display());
     Ok(())
 }
 
-/// Where a network's description lies: as --network says, beside the configuration that names it, or in the run's folder.
-fn of_file(args: &TrainArgs, network: &str) -> String {
-    let folder = match (&args.network, &args.config) {
-        _ if !network::is_description(network) => return network.to_owned(),
-        (Some(_), _) => return network.to_owned(),
-        (None, Some(config)) => config.parent().map_or(PathBuf::new(), std::path::Path::to_owned),
-        (None, None) => args.out.clone(),
-    };
-    folder.join(network).display().to_string()
-}
-
 pub(super) fn search(args: &SearchArgs) -> anyhow::Result<()> {
     let (mut run, workshop) = args.existing.open()?;
-    let layers = workshop.graph.weight_layers();
-    let layers: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-    args.options.prepare(&mut run, &layers)?;
+    args.options.prepare_for(&mut run, &workshop)?;
     let outcome = stages::search(&mut run, &workshop)?;
     println!("{:<12}{:>10}{:>12}{:>10}  within the bound", "bits", "mean", "accuracy", "reward");
     for found in outcome.evaluated.iter().take(10) {

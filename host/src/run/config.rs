@@ -34,10 +34,10 @@ pub struct RunConfig {
     pub short: FitConfig,
     /// The long fine-tune.
     pub finetune: FitConfig,
-    /// Allowed loss of validation accuracy after the long fine-tune, against the float network, in points. Of the
-    /// search's best assignments the first that keeps it is the result.
+    /// Allowed loss of validation accuracy after the long fine-tune, in points, against the float network or, where the run
+    /// has it, that of the same training, whichever is better. The cheapest assignment found that keeps it is the result.
     pub max_loss_points: f64,
-    /// The most assignments that get a long fine-tune.
+    /// The most assignments that get a long fine-tune, on the way along the frontier to the cheapest that keeps the loss.
     pub candidates: usize,
     /// The search.
     pub search: SearchConfig,
@@ -65,7 +65,7 @@ impl Default for RunConfig {
             short: FitConfig { steps: Some(60), lr: 1e-3, weight_decay: 0.0, ..FitConfig::default() },
             finetune: FitConfig { epochs: 5.0, step_lr: 3.0, weight_decay: 0.0, ..FitConfig::default() },
             max_loss_points: 0.3,
-            candidates: 2,
+            candidates: 4,
             // A short fine-tune regains less than a long one: its bound is wider.
             search: SearchConfig { reward: Reward::Constraint { max_loss_points: 2.0 }, ..SearchConfig::default() },
         }

@@ -16,6 +16,8 @@ pub const SEARCH: &str = "search.json";
 pub const COMPARISON: &str = "compare.json";
 /// The float network after as many further steps as the long fine-tune has.
 pub const REFERENCE: &str = "reference.safetensors";
+/// A folder of the networks that a long fine-tune has tried, until it ends.
+pub const TRIED: &str = "tried";
 /// The quantised network.
 pub const FINETUNED: &str = "finetuned.safetensors";
 /// The blob.

@@ -155,7 +155,13 @@ impl RunFolder {
                 _ => {}
             }
         }
-        Ok(())
+        let tried = self.file(files::TRIED);
+        match fs::remove_dir_all(&tried) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(RunError::Io { action: "delete", path: tried, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The folder.

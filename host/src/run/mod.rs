@@ -6,8 +6,14 @@
 //! log.jsonl                everything that happened, one JSON object a line
 //! float.safetensors        the float network
 //! evaluations.jsonl        every short fine-tune, one a line, as it was made
+//! scan.json                which bitwidths a scan found useful, if the search was to find out
 //! search.checkpoint        the search, after its last finished update
 //! search.json              the assignments that were evaluated, and the one chosen
+//! compare.json             the search beside other methods
+//! ablate*                  searches that differ in one respect, and the fine-tunes behind that
+//! pareto.*                 all evaluated assignments, as data and as a picture; probabilities.* the agent's course
+//! reference.safetensors    the float network, trained on as long as the quantised one
+//! tried/                   networks that a long fine-tune has tried, until it ends
 //! finetuned.safetensors    the quantised network
 //! model.rlq                the blob
 //! result.json              what the run has shown so far; every stage adds to it
@@ -24,4 +30,4 @@ mod result;
 pub use config::{QuantizerConfig, RunConfig};
 pub use folder::{RunError, RunFolder, write_atomically};
 pub use log::Log;
-pub use result::{Accuracies, DeviceResult, LayerResult, RunResult, Seconds, ValidationAccuracies};
+pub use result::{Accuracies, DeviceResult, LayerResult, RunResult, Seconds, Tried, ValidationAccuracies};

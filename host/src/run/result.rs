@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::search::Assignment;
+
 /// What a run has shown so far. Stages that have not run yet are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
@@ -29,6 +31,9 @@ pub struct RunResult {
     /// Mean bits of a weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighted_bits: Option<f64>,
+    /// Assignments that were fine-tuned at length, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// Bytes of model.rlq.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob_bytes: Option<u64>,
@@ -50,6 +55,17 @@ pub struct RunResult {
     /// Wall time of the stages.
     #[serde(default)]
     pub seconds: Seconds,
+}
+
+/// An assignment that was fine-tuned at length.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Bits of each weight layer.
+    pub bits: Assignment,
+    /// Validation accuracy, 0 to 1; absent if the fine-tune diverged.
+    pub validation_accuracy: Option<f64>,
+    /// Whether it kept the allowed loss.
+    pub kept: bool,
 }
 
 /// Test accuracies, 0 to 1.

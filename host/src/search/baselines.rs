@@ -1,10 +1,8 @@
 //! What a search must be compared with, at the same number of evaluations: the same bits everywhere, chance, and greed; and,
 //! where the space is small, everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Judge, best_first};
@@ -21,12 +19,9 @@ pub enum Baseline {
     /// From the highest bitwidth everywhere, step by step the layer whose lowering is worth most, as long as the bound
     /// allows.
     Greedy,
-    /// Every assignment, whatever the budget: only where there are at most [`EXHAUSTIVE_LIMIT`].
+    /// Every assignment, whatever the budget: only where there are at most [`super::EXHAUSTIVE_LIMIT`].
     Exhaustive,
 }
-
-/// The largest space that [`Baseline::Exhaustive`] walks through.
-pub const EXHAUSTIVE_LIMIT: usize = 1024;
 
 /// What a baseline found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,7 +54,7 @@ pub fn baseline(
         Baseline::Random => walk.random(seed)?,
         Baseline::Greedy => walk.greedy()?,
         Baseline::Exhaustive => {
-            let all = walk.everything()?;
+            let all = walk.judge.everything()?;
             walk.budget = all.len();
             walk.evaluate(&all)?;
         }
@@ -93,21 +88,8 @@ impl Walk<'_> {
         Ok(assignments.iter().filter_map(|bits| self.known.get(bits).cloned()).collect())
     }
 
-    fn space(&self) -> usize {
-        let free = self.judge.pins.iter().filter(|pin| pin.is_none()).count();
-        u32::try_from(free).ok().and_then(|free| self.judge.actions.len().checked_pow(free)).unwrap_or(usize::MAX)
-    }
-
     fn random(&mut self, seed: u64) -> Result<(), SearchError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut drawn = BTreeSet::new();
-        while drawn.len() < self.budget.min(self.space()) {
-            let bits = self.judge.pins.iter();
-            let bits = bits
-                .map(|pin| pin.unwrap_or_else(|| self.judge.actions[rng.random_range(0..self.judge.actions.len())]));
-            drawn.insert(Assignment(bits.collect()));
-        }
-        let drawn: Vec<Assignment> = drawn.into_iter().collect();
+        let drawn = self.judge.draw(seed, self.budget);
         self.evaluate(&drawn).map(drop)
     }
 
@@ -123,21 +105,5 @@ impl Walk<'_> {
             at = next.bits;
         }
         Ok(())
-    }
-
-    fn everything(&self) -> Result<Vec<Assignment>, SearchError> {
-        if self.space() > EXHAUSTIVE_LIMIT {
-            let (space, limit) = (self.space(), EXHAUSTIVE_LIMIT);
-            return Err(SearchError::Config(format!(
-                "{space} assignments are too many to try them all (at most {limit})"
-            )));
-        }
-        let mut all = vec![Vec::new()];
-        for pin in &self.judge.pins {
-            let choices = pin.map_or_else(|| self.judge.actions.clone(), |pin| vec![pin]);
-            let longer = |bits: &Vec<_>, choice| [&bits[..], &[choice]].concat();
-            all = all.iter().flat_map(|bits| choices.iter().map(move |&choice| longer(bits, choice))).collect();
-        }
-        Ok(all.into_iter().map(Assignment).collect())
     }
 }

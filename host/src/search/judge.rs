@@ -1,12 +1,18 @@
 //! What an assignment with its evaluation is worth, and which of two is better.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use releq_shared::Bitwidth;
 
 use super::config::ActionSpace;
 use super::cost::CostModel;
 use super::{Assignment, Evaluated, Evaluation, LayerFacts, SearchConfig, SearchError};
+
+/// The largest space of which everything is tried.
+pub const EXHAUSTIVE_LIMIT: usize = 1024;
 
 /// The settings by which assignments of one network are judged.
 #[derive(Debug)]
@@ -89,6 +95,40 @@ impl<'a> Judge<'a> {
         self.actions[(place + action).saturating_sub(1).min(self.actions.len() - 1)]
     }
 
+    /// How many assignments there are.
+    pub(super) fn space(&self) -> usize {
+        let free = self.pins.iter().filter(|pin| pin.is_none()).count();
+        u32::try_from(free).ok().and_then(|free| self.actions.len().checked_pow(free)).unwrap_or(usize::MAX)
+    }
+
+    /// All assignments.
+    pub(super) fn everything(&self) -> Result<Vec<Assignment>, SearchError> {
+        let (space, limit) = (self.space(), EXHAUSTIVE_LIMIT);
+        if space > limit {
+            return Err(SearchError::Config(format!(
+                "{space} assignments are too many to try them all (at most {limit})"
+            )));
+        }
+        let mut all = vec![Vec::new()];
+        for pin in &self.pins {
+            let choices = pin.map_or_else(|| self.actions.clone(), |pin| vec![pin]);
+            let longer = |bits: &Vec<_>, choice| [&bits[..], &[choice]].concat();
+            all = all.iter().flat_map(|bits| choices.iter().map(move |&choice| longer(bits, choice))).collect();
+        }
+        Ok(all.into_iter().map(Assignment).collect())
+    }
+
+    /// Distinct assignments drawn at random, each bitwidth of each layer equally likely; fewer if there are not so many.
+    pub(super) fn draw(&self, seed: u64, count: usize) -> Vec<Assignment> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut drawn = BTreeSet::new();
+        while drawn.len() < count.min(self.space()) {
+            let mut any = || self.actions[rng.random_range(0..self.actions.len())];
+            drawn.insert(Assignment(self.pins.iter().map(|pin| pin.unwrap_or_else(&mut any)).collect()));
+        }
+        drawn.into_iter().collect()
+    }
+
     /// What is known of an assignment; one that was never evaluated counts as having failed.
     pub(super) fn describe(&self, bits: &Assignment, evaluation: Option<&Evaluation>) -> Evaluated {
         let (accuracy, float) = (evaluation.map_or(0.0, |evaluation| evaluation.accuracy), self.float_accuracy);
@@ -113,6 +153,43 @@ impl<'a> Judge<'a> {
         };
         (0..self.layers.len()).filter_map(lower).collect()
     }
+}
+
+/// Every assignment that a search has to choose from.
+///
+/// # Errors
+/// [`SearchError::Config`] if these are more than [`EXHAUSTIVE_LIMIT`].
+pub fn everything(config: &SearchConfig, layers: &[LayerFacts]) -> Result<Vec<Assignment>, SearchError> {
+    Judge::new(config, layers, 1.0)?.everything()
+}
+
+/// Distinct assignments drawn at random from those that a search has to choose from.
+///
+/// # Errors
+/// [`SearchError::Config`] for settings without sense.
+pub fn draw(
+    config: &SearchConfig,
+    layers: &[LayerFacts],
+    seed: u64,
+    count: usize,
+) -> Result<Vec<Assignment>, SearchError> {
+    Ok(Judge::new(config, layers, 1.0)?.draw(seed, count))
+}
+
+/// All that an oracle has answered, judged by the settings of a search; best first.
+///
+/// # Errors
+/// [`SearchError::Config`] for settings without sense.
+pub fn judged(
+    config: &SearchConfig,
+    layers: &[LayerFacts],
+    float_accuracy: f64,
+    answers: &BTreeMap<Assignment, Evaluation>,
+) -> Result<Vec<Evaluated>, SearchError> {
+    let judge = Judge::new(config, layers, float_accuracy)?;
+    let mut all: Vec<Evaluated> = answers.iter().map(|(bits, answer)| judge.describe(bits, Some(answer))).collect();
+    all.sort_by(best_first);
+    Ok(all)
 }
 
 /// What the bound accepts first, then by reward, of equals the most accurate.

@@ -5,6 +5,7 @@
 //! bitwidths and validates it; the `reward` weighs that accuracy against the `cost`. Several episodes make a batch,
 //! from which `ppo` updates the `agent`. Every assignment is evaluated once and remembered.
 
+pub mod ablation;
 mod agent;
 mod assignment;
 mod baselines;
@@ -14,6 +15,7 @@ mod cost;
 pub mod imaginary;
 mod judge;
 mod oracle;
+mod pareto;
 mod polish;
 mod ppo;
 mod remembering;
@@ -25,16 +27,20 @@ mod state;
 
 pub use agent::{Agent, LstmState};
 pub use assignment::{Assignment, LayerFacts, ParseAssignmentError};
-pub use baselines::{Baseline, BaselineOutcome, EXHAUSTIVE_LIMIT, baseline};
+pub use baselines::{Baseline, BaselineOutcome, baseline};
 pub use checkpoint::SearchCheckpoint;
 pub use config::{ActionSet, ActionSpace, PpoConfig, SearchConfig, Timing};
 pub use cost::Cost;
+pub use judge::{EXHAUSTIVE_LIMIT, draw, everything, judged};
 pub use oracle::{AccuracyOracle, Evaluation, OracleError};
+pub(crate) use pareto::by_cost;
+pub use pareto::{Ladder, frontier};
 pub use ppo::{Rollout, UpdateStatistics};
 pub use remembering::Remembering;
 pub use reward::Reward;
 pub use run::{Evaluated, SearchEvent, SearchOutcome, run};
 pub use scan::{LoweredAlone, Scan, scan};
+pub use sensitivity::smoothed;
 pub use state::{FEATURES, Feature};
 
 /// Why a search ended without a result.

@@ -11,7 +11,7 @@ use releq_shared::Bitwidth;
 
 use super::judge::{Judge, best_first};
 use super::sensitivity::Sensitivity;
-use super::{Assignment, Evaluated, Reward};
+use super::{Assignment, Evaluated};
 
 /// Assignments that neighbours are taken from.
 const STARTS: usize = 3;
@@ -19,8 +19,6 @@ const STARTS: usize = 3;
 const AT_ONCE: usize = 4;
 /// Rounds without a better assignment after which the polish ends.
 const PATIENCE: usize = 3;
-/// Below so many times the allowed loss all accuracies count the same.
-const FLOOR_LOSSES: f64 = 4.0;
 
 impl super::run::Search<'_> {
     /// Polishes the best assignment with at most `budget` evaluations.
@@ -59,11 +57,7 @@ impl super::run::Search<'_> {
     /// Neighbours of the best assignments that may be better than the very best, the most promising first.
     fn promising(&self, ranked: &[Evaluated]) -> Vec<Assignment> {
         let (judge, float) = (&self.judge, self.judge.float_accuracy);
-        let floor = match judge.config.reward {
-            Reward::Constraint { max_loss_points } => float - FLOOR_LOSSES * max_loss_points / 100.0,
-            _ => 0.0,
-        };
-        let model = Sensitivity::fit(&self.memo, judge.layers.len(), floor);
+        let model = Sensitivity::fit(&self.memo, judge.layers.len(), judge.config.reward.floor(float));
         let starts = ranked.iter().take(STARTS);
         let neighbours: BTreeSet<Assignment> = starts.flat_map(|found| exchanges(judge, &found.bits)).collect();
         let unknown = neighbours.into_iter().filter(|bits| !self.memo.contains_key(bits));

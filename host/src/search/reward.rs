@@ -34,12 +34,22 @@ pub enum Reward {
 const VIOLATION_STEP: f64 = 0.15;
 /// What each point of violation costs on top.
 const VIOLATION_SLOPE: f64 = 0.15;
+/// Below so many times the allowed loss all accuracies count the same.
+const FLOOR_LOSSES: f64 = 4.0;
 /// The most that a violation costs: hopeless assignments are all equally bad.
 const VIOLATION_LIMIT: f64 = 1.5;
 
 impl Reward {
     /// The paper's shaped reward with its constants.
     pub const PAPER: Self = Self::Shaped { a: 0.2, b: 0.4, threshold: 0.4 };
+
+    /// Accuracy below which an assignment is hopeless, and how far below does not matter; 0 without a bound.
+    pub(super) fn floor(self, float_accuracy: f64) -> f64 {
+        match self {
+            Self::Constraint { max_loss_points } => float_accuracy - FLOOR_LOSSES * max_loss_points / 100.0,
+            _ => 0.0,
+        }
+    }
 
     /// The reward of an evaluated assignment. `cost` and `cheapest` are in (0, 1], accuracies in 0..=1; `cheapest` is the
     /// lowest cost that the action set allows. A diverged fine-tune has accuracy 0.

@@ -30,6 +30,24 @@ pub enum Feature {
     AccuracyState,
 }
 
+impl Feature {
+    /// Its name in settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LayerIndex => "layer-index",
+            Self::OutChannels => "out-channels",
+            Self::InChannels => "in-channels",
+            Self::Kernel => "kernel",
+            Self::Weights => "weights",
+            Self::WeightStd => "weight-std",
+            Self::CurrentBits => "current-bits",
+            Self::QuantizationState => "quantization-state",
+            Self::AccuracyState => "accuracy-state",
+        }
+    }
+}
+
 /// All features, in the order of the state.
 pub const FEATURES: [Feature; 9] = [
     Feature::LayerIndex,

@@ -63,6 +63,14 @@ impl Spread {
     }
 }
 
+impl Spread {
+    /// In whole numbers.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        format!("{:.0} ± {:.0}", self.mean, self.deviation)
+    }
+}
+
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.2} ± {:.2}", self.mean, self.deviation)

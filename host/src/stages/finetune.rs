@@ -1,4 +1,4 @@
-//! The long fine-tune of the search's choice.
+//! The long fine-tune: of bits that were given, or of the search's choice and its neighbours on the frontier.
 
 use std::time::Instant;
 
@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
-use crate::run::RunFolder;
-use crate::search::Assignment;
+use crate::network::Graph;
+use crate::quantize::Quantizer;
+use crate::run::{RunError, RunFolder, Tried};
+use crate::search::{self, Assignment, Ladder, LayerFacts};
 use crate::train::{Model, Quantization, TrainError, checkpoint, evaluate, fit, layer_facts};
 
 #[derive(Serialize)]
@@ -26,8 +28,61 @@ struct Diverged<'a> {
 /// What a long fine-tune starts its randomness from, besides the run's seed.
 pub(super) const SEED: u64 = 0xF17E;
 
-/// Fine-tunes `bits`, or else the search's best assignments in turn, until one keeps the allowed loss; unless the run
-/// has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing.
+/// Assignments in the order in which they are to be fine-tuned.
+enum Plan {
+    /// One that the user gave.
+    Given(Option<Assignment>),
+    /// The search's, at most so many, until the cheapest is known that keeps the bound.
+    Searched(Ladder, usize),
+}
+
+impl Plan {
+    fn of(run: &RunFolder, bits: Option<&Assignment>) -> Result<Self, StageError> {
+        Ok(match bits {
+            Some(bits) => Self::Given(Some(bits.clone())),
+            None => {
+                let found = super::search::load(run)?;
+                let config = run.config();
+                let candidates = search::smoothed(&found.evaluated, found.float_accuracy, config.search.reward);
+                let accepted = candidates.iter().filter(|candidate| candidate.accepted);
+                let start = accepted.min_by(|a, b| search::by_cost(a, b).then(b.accuracy.total_cmp(&a.accuracy)));
+                let ladder = Ladder::new(&candidates, start.unwrap_or(&found.best));
+                Self::Searched(ladder, config.candidates.max(1))
+            }
+        })
+    }
+
+    fn next(&mut self) -> Option<Assignment> {
+        match self {
+            Self::Given(bits) => bits.take(),
+            Self::Searched(_, 0) => None,
+            Self::Searched(ladder, left) => {
+                *left -= 1;
+                ladder.rung().map(|rung| rung.bits.clone())
+            }
+        }
+    }
+
+    fn note(&mut self, kept: bool) {
+        if let Self::Searched(ladder, _) = self {
+            ladder.note(kept);
+        }
+    }
+}
+
+/// The network that is the best so far.
+struct Held {
+    accuracy: f64,
+    kept: bool,
+    bits: Assignment,
+    model: Model,
+    quantization: Quantization,
+}
+
+/// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy (see [`search::smoothed`]): the
+/// cheapest within the search's bound first, then cheaper or dearer ones, as far as the settings allow, until the cheapest is known that keeps the allowed loss; unless the run has a
+/// fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing; the loss
+/// then counts against the better of the two float networks.
 /// The test images are used here for the first time, for the final figures.
 ///
 /// # Errors
@@ -35,58 +90,49 @@ pub(super) const SEED: u64 = 0xF17E;
 pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignment>) -> Result<(), StageError> {
     let path = run.file(files::FINETUNED);
     let Workshop { graph, devices, progress, .. } = workshop;
-    let device = devices.first();
     if path.exists() && bits.is_none() {
         progress.say(format_args!("{:>12} done before", "finetune"));
         return Ok(());
     }
-    let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, device)?;
+    let (float, _) = checkpoint::load(&run.require(files::FLOAT, "train")?, graph, devices.first())?;
     let config = run.config().clone();
     let layers = layer_facts(&float)?;
-    let candidates: Vec<Assignment> = match bits {
-        Some(bits) if bits.0.len() != layers.len() => {
-            let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-            return Err(StageError::BitsCount {
-                network: graph.name.clone(),
-                wanted: layers.len(),
-                layers: names.join(", "),
-                given: bits.0.len(),
-            });
-        }
-        Some(bits) => vec![bits.clone()],
-        None => {
-            let found = super::search::load(run)?;
-            found.evaluated.into_iter().map(|e| e.bits).take(config.candidates.max(1)).collect()
-        }
-    };
+    if let Some(bits) = bits {
+        check(bits, graph, &layers, config.quantizer.kind)?;
+    }
+    let mut plan = Plan::of(run, bits)?;
     let started = Instant::now();
-    config.quantizer.kind.check(candidates.iter().flat_map(|candidate| candidate.0.iter().copied()))?;
     let float_accuracy = evaluate(&float, None, &workshop.validation)?.share();
     let teacher = match config.finetune.distillation.weight > 0.0 {
         true => Some(super::reference::load(run, workshop)?),
         false => None,
     };
-    let tried = candidates.iter().map(ToString::to_string).collect();
-    let mut best: Option<(f64, Assignment, Model, Quantization)> = None;
-    for candidate in candidates {
-        let (model, quantization) = match long(run, workshop, &float, teacher.as_ref(), &candidate) {
+    let to_keep = run.result.validation.float_reference.map_or(float_accuracy, |trained| trained.max(float_accuracy));
+    let mut tried = Vec::new();
+    let mut best: Option<Held> = None;
+    while let Some(bits) = plan.next() {
+        let (model, quantization) = match long(run, workshop, &float, teacher.as_ref(), &bits) {
             Err(StageError::Train(TrainError::Diverged { step })) => {
-                run.log.write("finetune", &Diverged { bits: &candidate, diverged_at: step });
+                run.log.write("finetune", &Diverged { bits: &bits, diverged_at: step });
                 progress.say(format_args!(
-                    "{:>12} {candidate}: diverged at step {step}, the loss is no number; counted as a failure",
+                    "{:>12} {bits}: diverged at step {step}, the loss is no number; counted as a failure",
                     "finetune"
                 ));
+                plan.note(false);
+                tried.push(Tried { bits, validation_accuracy: None, kept: false });
                 continue;
             }
             tuned => tuned?,
         };
         let accuracy = evaluate(&model, Some(&quantization), &workshop.validation)?.share();
-        let loss_points = (float_accuracy - accuracy) * 100.0;
-        run.log.write("finetune", &FineTuned { bits: &candidate, validation_accuracy: accuracy, loss_points });
-        let kept = loss_points <= config.max_loss_points;
+        let loss_points = (to_keep - accuracy) * 100.0;
+        run.log.write("finetune", &FineTuned { bits: &bits, validation_accuracy: accuracy, loss_points });
+        // One image more or less is not to be decided by rounding.
+        let kept = loss_points <= config.max_loss_points + 1e-9;
         progress.say(format_args!(
-            "{:>12} {candidate}: {} on the validation images, float {}{}{}",
+            "{:>12} {bits} ({:.2} bits): {} on the validation images, float {}{}{}",
             "finetune",
+            bits.mean_bits(),
             percent(accuracy),
             percent(float_accuracy),
             run.result.validation.float_reference.map_or_else(String::new, |reference| {
@@ -94,16 +140,26 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
             }),
             if kept { String::new() } else { format!("; more than {} points lost", config.max_loss_points) }
         ));
-        if best.as_ref().is_none_or(|(held, ..)| kept || accuracy > *held) {
-            best = Some((accuracy, candidate, model, quantization));
-        }
-        if kept {
-            break;
+        plan.note(kept);
+        tried.push(Tried { bits: bits.clone(), validation_accuracy: Some(accuracy), kept });
+        // The ladder only ever goes below what has kept the bound.
+        if best.as_ref().is_none_or(|held| kept || !held.kept && accuracy > held.accuracy) {
+            best = Some(Held { accuracy, kept, bits, model, quantization });
         }
     }
-    let Some((accuracy, bits, model, quantization)) = best else {
+    let Some(Held { accuracy, kept, bits, model, quantization }) = best else {
+        let tried = tried.iter().map(|tried| tried.bits.to_string()).collect();
         return Err(StageError::AllDiverged { tried, lr: config.finetune.lr });
     };
+    if !kept && tried.len() > 1 {
+        progress.say(format_args!(
+            "{:>12} none of {} assignments kept {} points; took the most accurate, {bits}. \
+             A search with a smaller bound (releq search --fresh --max-loss POINTS) may find one",
+            "finetune",
+            tried.len(),
+            config.max_loss_points
+        ));
+    }
     checkpoint::save(&path, &model, Some(&quantization))?;
     let test = |model: &Model, quantization: Option<&Quantization>| {
         evaluate(model, quantization, &workshop.test).map(|accuracy| accuracy.share())
@@ -112,6 +168,7 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     run.result.accuracy.fake_quantized = Some(test(&model, Some(&quantization))?);
     run.result.validation.float = Some(float_accuracy);
     run.result.validation.fake_quantized = Some(accuracy);
+    run.result.tried = tried;
     run.result.mean_bits = Some(bits.mean_bits());
     run.result.weighted_bits = Some(bits.weighted_bits(&layers));
     run.result.bits = bits.0.iter().map(|bits| bits.get()).collect();
@@ -123,7 +180,27 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     run.result.device = None;
     run.save_result()?;
     super::reference::tell(&run.result, progress);
-    Ok(())
+    // The other networks that were tried are of no more use.
+    match std::fs::remove_dir_all(run.file(files::TRIED)) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(RunError::Io { action: "delete", path: run.file(files::TRIED), source }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an assignment by hand fits the network and the quantiser.
+fn check(bits: &Assignment, graph: &Graph, layers: &[LayerFacts], quantizer: Quantizer) -> Result<(), StageError> {
+    if bits.0.len() != layers.len() {
+        let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+        return Err(StageError::BitsCount {
+            network: graph.name.clone(),
+            wanted: layers.len(),
+            layers: names.join(", "),
+            given: bits.0.len(),
+        });
+    }
+    Ok(quantizer.check(bits.0.iter().copied())?)
 }
 
 /// One long fine-tune from the float network, with the float reference as its teacher if it has one.
@@ -134,8 +211,17 @@ fn long(
     teacher: Option<&Model>,
     bits: &Assignment,
 ) -> Result<(Model, Quantization), StageError> {
-    let Workshop { data, progress, .. } = workshop;
+    let Workshop { data, graph, devices, progress, .. } = workshop;
     let config = run.config().clone();
+    // Kept until the stage ends, so that one that is stopped goes on with the next assignment.
+    let folder = run.file(files::TRIED);
+    let path = folder.join(format!("{bits}-{:016x}.safetensors", config.hash()));
+    if path.exists()
+        && let (model, Some(quantization)) = checkpoint::load(&path, graph, devices.first())?
+    {
+        progress.say(format_args!("{:>12} {bits} trained before", "finetune"));
+        return Ok((model, quantization));
+    }
     let model = float.duplicate()?;
     let each: Vec<_> = bits.0.iter().copied().map(Some).collect();
     let mut quantization = Quantization::by(config.quantizer.kind, &model, &each)?;
@@ -149,6 +235,8 @@ fn long(
         interrupt::check()
     })?;
     task.finish(format_args!("{bits} trained"));
+    std::fs::create_dir_all(&folder).map_err(|source| RunError::Io { action: "create", path: folder, source })?;
+    checkpoint::save(&path, &model, Some(&quantization))?;
     Ok((model, quantization))
 }
 
@@ -186,6 +274,37 @@ mod tests {
         assert!(!run.file(files::FINETUNED).exists());
         let log = std::fs::read_to_string(run.file("log.jsonl")).unwrap();
         assert!(log.contains("diverged_at"), "{log}");
+    }
+
+    #[test]
+    fn the_cheapest_assignment_that_keeps_the_loss_is_the_result() {
+        use crate::search::{Evaluated, SearchOutcome};
+        let found = |bits: &str, accuracy: f64| {
+            let bits: Assignment = bits.parse().unwrap();
+            Evaluated { cost: bits.mean_bits() / 8.0, bits, accuracy, reward: 0.0, accepted: true }
+        };
+        let tried = |max_loss_points: f64, candidates: usize| {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut run, workshop) = start(folder.path(), RunConfig { max_loss_points, candidates, ..config(1e-3) });
+            let rungs = [found("1,1,1,1", 0.5), found("2,2,2,2", 0.6), found("3,3,3,3", 0.7), found("4,4,4,4", 0.8)];
+            let outcome = SearchOutcome {
+                best: rungs[1].clone(),
+                by_agent: rungs[1].clone(),
+                greedy: rungs[1].clone(),
+                evaluated: rungs.to_vec(),
+                float_accuracy: 0.9,
+                episodes: 4,
+            };
+            std::fs::write(run.file(files::SEARCH), serde_json::to_vec(&outcome).unwrap()).unwrap();
+            finetune(&mut run, &workshop, None).unwrap();
+            assert!(!run.file(files::TRIED).exists());
+            let tried: Vec<String> = run.result.tried.iter().map(|tried| tried.bits.to_string()).collect();
+            (tried, run.result.bits[0])
+        };
+        // All keep a loss of 100 points, none a gain of 100; one that was not tried is not the result.
+        assert_eq!(tried(100.0, 4), (vec!["2,2,2,2".to_owned(), "1,1,1,1".to_owned()], 1));
+        assert_eq!(tried(100.0, 1), (vec!["2,2,2,2".to_owned()], 2));
+        assert_eq!(tried(-100.0, 4).0, ["2,2,2,2", "3,3,3,3", "4,4,4,4"]);
     }
 
     #[test]

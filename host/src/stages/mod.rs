@@ -3,6 +3,7 @@
 //! A step that is done leaves its file in the folder and is not done again; one that was stopped goes on or starts over.
 //! Every step adds what it has shown to result.json.
 
+mod ablate;
 mod compare;
 mod finetune;
 mod import;
@@ -10,9 +11,11 @@ mod measure;
 mod normalise;
 mod oracle;
 mod pack;
+mod pareto;
 mod reference;
 mod search;
 mod start;
+mod study;
 mod train;
 
 use std::sync::Arc;
@@ -30,15 +33,18 @@ use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
 
 pub use crate::run::files;
+pub use ablate::{Ablations, ShortLength, VariantFigures, ablate, ablate_short};
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
 pub use import::{Import, import, model_of};
 pub use measure::{MeasureOptions, boot, boot_with, measure, measure_on};
 pub use normalise::Normalisation;
 pub use pack::pack;
+pub use pareto::{Pareto, Point, pareto};
 pub use reference::reference;
 pub use search::search;
 pub use start::start;
+pub use study::{SeedFigures, Study};
 pub use train::train;
 
 /// Why a step failed.

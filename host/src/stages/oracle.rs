@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::{StageError, Workshop, files};
 use crate::run::{RunConfig, RunError, RunFolder, write_atomically};
 use crate::search::{self, ActionSet, LayerFacts, Remembering, Scan, SearchConfig};
-use crate::train::{FineTuneOracle, Model, checkpoint, layer_facts};
+use crate::train::{FineTuneOracle, FitConfig, Model, checkpoint, layer_facts};
 
 /// What a run's stages ask for accuracies, and of which layers.
 #[derive(Debug)]
@@ -27,8 +27,12 @@ pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageEr
     check(run.config())?;
     let (float, _) = checkpoint::load(&path, graph, devices.first())?;
     let layers = layer_facts(&float)?;
-    let mut oracle =
-        Remembering::in_file(oracle(run, workshop, &float)?, &run.file(files::EVALUATIONS), &key(run, &path)?)?;
+    let short = &run.config().short;
+    let mut oracle = Remembering::in_file(
+        oracle(run, workshop, &float, short)?,
+        &run.file(files::EVALUATIONS),
+        &key(run, &path, short)?,
+    )?;
     let known = oracle.known().len();
     if known > 0 {
         progress.say(format_args!("{:>12} {known} assignments were fine-tuned before", "recall"));
@@ -45,6 +49,19 @@ pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageEr
     Ok(Site { oracle, layers, search })
 }
 
+/// An oracle that fine-tunes by other settings than the run's short ones, and remembers its answers in a file of that name.
+pub(super) fn with_fit(
+    run: &RunFolder,
+    workshop: &Workshop,
+    fit: &FitConfig,
+    file: &str,
+) -> Result<Remembering<FineTuneOracle>, StageError> {
+    let path = run.require(files::FLOAT, "train")?;
+    let (float, _) = checkpoint::load(&path, &workshop.graph, workshop.devices.first())?;
+    let oracle = oracle(run, workshop, &float, fit)?;
+    Ok(Remembering::in_file(oracle, &run.file(file), &key(run, &path, fit)?)?)
+}
+
 /// Refuses a search that would try bits that the quantiser is not defined for; a scan begins with one bit.
 fn check(config: &RunConfig) -> Result<(), StageError> {
     let offered = match &config.search.actions {
@@ -55,23 +72,21 @@ fn check(config: &RunConfig) -> Result<(), StageError> {
     Ok(config.quantizer.kind.check(bits)?)
 }
 
-fn oracle(run: &RunFolder, workshop: &Workshop, float: &Model) -> Result<FineTuneOracle, StageError> {
+fn oracle(run: &RunFolder, workshop: &Workshop, float: &Model, fit: &FitConfig) -> Result<FineTuneOracle, StageError> {
     let config = run.config();
     let (training, validation) = (workshop.training.clone(), workshop.validation.clone());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    FineTuneOracle::new(float, training, validation, config.short.clone(), config.seed, &workshop.devices, threads)
+    FineTuneOracle::new(float, training, validation, fit.clone(), config.seed, &workshop.devices, threads)
         .map(|oracle| oracle.with_quantizer(config.quantizer.kind))
         .map_err(StageError::Oracle)
 }
 
-/// What an answer depends on: the float network, the quantiser, the short fine-tune and the seed.
-fn key(run: &RunFolder, float: &std::path::Path) -> Result<String, RunError> {
+/// What an answer depends on: the float network, the quantiser, the fine-tune and the seed.
+fn key(run: &RunFolder, float: &std::path::Path, fit: &FitConfig) -> Result<String, RunError> {
     let io = |source| RunError::Io { action: "read", path: float.to_owned(), source };
     let mut hasher = Sha256::new_with_prefix(std::fs::read(float).map_err(io)?);
     let config = run.config();
-    hasher.update(
-        serde_json::to_vec(&(&config.short, config.quantizer, config.seed, &config.dataset)).unwrap_or_default(),
-    );
+    hasher.update(serde_json::to_vec(&(fit, config.quantizer, config.seed, &config.dataset)).unwrap_or_default());
     Ok(hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 

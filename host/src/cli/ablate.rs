@@ -1,0 +1,116 @@
+//! `releq ablate`: what each part of the search is worth.
+
+use clap::{Args, ValueEnum};
+
+use super::stage::Existing;
+use crate::search::ablation::Respect;
+use crate::stages::{self, Ablations, ShortLength, percent};
+
+/// Measure what each part of the search is worth: LSTM, state, clip, reward, length of the short fine-tune
+///
+/// Runs the run's search and searches that differ from it in one respect, without polish and over several seeds, from the run's
+/// float network and by the same fine-tunes. Those are kept in the run's folder: a second call makes none again. Writes
+/// ablate.json, or ablate-short.json.
+#[derive(Args, Debug)]
+pub(super) struct AblateArgs {
+    #[command(flatten)]
+    existing: Existing,
+    /// What to vary; may be repeated [default: lstm, features, clip and reward]
+    #[arg(long, value_enum)]
+    what: Vec<What>,
+    /// How many seeds of the agent
+    #[arg(long, default_value = "3")]
+    seeds: std::num::NonZeroUsize,
+    /// Episodes of each search [default: the run's]
+    #[arg(long)]
+    episodes: Option<std::num::NonZeroUsize>,
+    /// Assignments that `short` fine-tunes at length
+    #[arg(long, default_value = "12")]
+    samples: std::num::NonZeroUsize,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Without the LSTM
+    Lstm,
+    /// Each number of the state removed in turn
+    Features,
+    /// PPO's clip at 0.1, 0.2 and 0.3
+    Clip,
+    /// The paper's shaped, ratio and difference rewards
+    Reward,
+    /// How well short fine-tunes of several lengths rank assignments as long ones do
+    Short,
+}
+
+pub(super) fn run(args: &AblateArgs) -> anyhow::Result<()> {
+    let (mut run, workshop) = args.existing.open()?;
+    let respect = |what: &What| match what {
+        What::Lstm => Some(Respect::Lstm),
+        What::Features => Some(Respect::Features),
+        What::Clip => Some(Respect::Clip),
+        What::Reward => Some(Respect::Reward),
+        What::Short => None,
+    };
+    let respects: Vec<Respect> = match args.what.is_empty() {
+        true => Respect::ALL.to_vec(),
+        false => args.what.iter().filter_map(respect).collect(),
+    };
+    if !respects.is_empty() {
+        let episodes = args.episodes.map(std::num::NonZeroUsize::get);
+        let ablations = stages::ablate(&mut run, &workshop, &respects, args.seeds.get(), episodes)?;
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&ablations)?);
+        } else {
+            print(&ablations);
+        }
+    }
+    if args.what.contains(&What::Short) {
+        let lengths = stages::ablate_short(&mut run, &workshop, args.samples.get())?;
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&lengths)?);
+        } else {
+            print_short(&lengths, args.samples.get());
+        }
+    }
+    Ok(())
+}
+
+fn print(ablations: &Ablations) {
+    println!(
+        "{} on {}: {} episodes, {} seeds, no polish; validation accuracy after a short fine-tune, float {}",
+        ablations.network,
+        ablations.dataset,
+        ablations.episodes,
+        ablations.seeds,
+        percent(ablations.float_accuracy)
+    );
+    println!(
+        "{:<28}{:>14}{:>14}{:>15}{:>15}{:>18}{:>18}",
+        "search", "mean bits", "points lost", "reward", "policy reward", "episodes to 95%", "seconds to 95%"
+    );
+    for variant in &ablations.variants {
+        println!(
+            "{:<28}{:>14}{:>14}{:>15}{:>15}{:>18}{:>18}",
+            variant.name,
+            variant.mean_bits.to_string(),
+            variant.loss_points.to_string(),
+            variant.reward.to_string(),
+            variant.policy_reward.to_string(),
+            variant.episodes_to_converge.whole(),
+            variant.seconds_to_converge.whole()
+        );
+    }
+}
+
+fn print_short(lengths: &[ShortLength], samples: usize) {
+    println!("short fine-tunes against the long one, over {samples} random assignments");
+    println!("{:>8}{:>20}{:>16}{:>12}", "steps", "rank correlation", "mean accuracy", "seconds");
+    for length in lengths {
+        let correlation = length.rank_correlation.map_or_else(|| "-".to_owned(), |found| format!("{found:.3}"));
+        println!("{:>8}{correlation:>20}{:>16}{:>12.2}", length.steps, percent(length.accuracy), length.seconds);
+    }
+}
