@@ -20,3 +20,9 @@ pub(super) fn class_name(triple: &str, core: Option<&str>) -> Option<&'static st
         None
     }
 }
+
+/// The core that a compiler's flags name (`-C target-cpu=...`, with or without the space), as `CARGO_ENCODED_RUSTFLAGS` has them.
+#[cfg_attr(not(any(test, feature = "build")), allow(dead_code))]
+pub(crate) fn flags_core(flags: &str) -> Option<&str> {
+    flags.split('\x1f').find_map(|flag| flag.trim_start_matches("-C").strip_prefix("target-cpu="))
+}

@@ -13,7 +13,7 @@ use crate::needs::{self, Need, needed};
 #[cfg(core_class = "armv7em")]
 use dsp_outputs::outputs;
 
-mod class_name;
+pub(crate) mod class_name;
 mod core_class;
 #[cfg(core_class = "armv7em")]
 mod dsp_outputs;

@@ -18,12 +18,16 @@ use crate::progress::Progress;
 #[derive(Args, Debug)]
 pub(super) struct FirmwareArgs {
     /// The blob, a `.rlq` file
-    #[arg(long)]
-    model: PathBuf,
+    #[arg(long, required_unless_present = "c_library")]
+    model: Option<PathBuf>,
+    /// Build no image but the engine as a library for programs in C: `libreleq.a` and `releq.h` for the board's core, into the
+    /// folder that --out names
+    #[arg(long, requires = "out", conflicts_with_all = ["model", "json"])]
+    c_library: bool,
     /// The board, one of `releq boards`
     #[arg(long, default_value = "qemu-mps2-an386")]
     board: String,
-    /// Where to put the ELF file
+    /// Where to put the ELF file, or with --c-library the library and its header
     #[arg(long)]
     out: Option<PathBuf>,
     /// Print JSON instead of a table
@@ -44,9 +48,15 @@ struct Built<'a> {
 
 pub(super) fn run(args: &FirmwareArgs) -> anyhow::Result<()> {
     let board = board::by_name(&args.board)?;
-    let bytes = std::fs::read(&args.model).with_context(|| format!("cannot read {}", args.model.display()))?;
+    let Some(path) = &args.model else {
+        let out = args.out.as_deref().context("--c-library needs --out FOLDER")?;
+        firmware::build_c_library(&board, out, Progress::new())?;
+        println!("  {} and releq.h for {} ({})", out.join("libreleq.a").display(), board.core, board.target);
+        return Ok(());
+    };
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let model = AlignedCopy::new(&bytes);
-    let blob = Blob::new_checked(&model).with_context(|| format!("{} is no sound model", args.model.display()))?;
+    let blob = Blob::new_checked(&model).with_context(|| format!("{} is no sound model", path.display()))?;
     let image = firmware::build_for(&board, &blob, Progress::new())?;
     let elf = match &args.out {
         Some(out) => {

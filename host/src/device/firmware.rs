@@ -1,6 +1,6 @@
 //! Builds a board's firmware image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use releq_firmware::engine::required_arena_on;
@@ -8,8 +8,9 @@ use releq_firmware::needs::Needs;
 use releq_shared::blob::Blob;
 
 use super::board::source_root;
+use super::cargo::cargo_build;
 use super::flash::FlashReport;
-use super::toolchain::{Toolchain, ensure_target};
+use super::toolchain::ensure_target;
 use super::{Board, DeviceError};
 use crate::progress::Progress;
 
@@ -57,28 +58,10 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
     let lock_path = images.join("lock");
     let lock = std::fs::File::create(&lock_path).and_then(|file| file.lock().map(|()| file));
     let _lock = lock.map_err(|source| DeviceError::Io { path: lock_path, source })?;
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(&root).args(["build", "--quiet", "--package", "releq-boards", "--profile", "firmware"]);
+    let mut command = cargo_build(&toolchain);
+    command.current_dir(&root).args(["--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
     command.env("RELEQ_BOARD", &board.name).env("DEFMT_LOG", "info");
-    // Settings meant for the host's build must not reach the board's.
-    for variable in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "RUSTC_WRAPPER",
-        "RUSTC",
-        "CARGO_BUILD_TARGET",
-        "RUSTDOCFLAGS",
-        "RELEQ_NEEDS",
-        "RELEQ_MODEL",
-        "RELEQ_ARENA_BYTES",
-    ] {
-        command.env_remove(variable);
-    }
-    let profiles = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for variable in profiles.filter(|name| name.starts_with("CARGO_PROFILE_") || name == "CARGO_INCREMENTAL") {
-        command.env_remove(variable);
-    }
     if let Some(cpu) = &board.target_cpu {
         command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
         // For link-time optimisation LLVM reads the assembly of naked functions as if for the target's plainest processor,
@@ -93,25 +76,50 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
         command.env("RELEQ_NEEDS", Needs::of(model, board.class()).bits().to_string()).env("RELEQ_MODEL", path);
         command.env("RELEQ_ARENA_BYTES", required_arena_on(model, board.class()).to_string());
     }
-    if let Toolchain::BuildStd { rustc, linker } = toolchain {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(linker).chain(std::env::split_paths(&path));
-        if let Ok(path) = std::env::join_paths(folders) {
-            command.env("PATH", path);
-        }
-        command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core");
-    }
-    let output = command.output().map_err(|source| DeviceError::Io { path: PathBuf::from("cargo"), source })?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<&str> = text.lines().collect();
-        let last = lines[lines.len().saturating_sub(30)..].join("\n");
-        return Err(DeviceError::Build { board: board.name.clone(), output: last });
-    }
+    run_build(&mut command, board)?;
     let built = target_dir.join(&board.target).join("firmware/releq-boards");
     let bytes = std::fs::read(&built).map_err(|source| DeviceError::Io { path: built, source })?;
     let elf = images.join(format!("{}.elf", board.name));
     crate::run::write_atomically(&elf, &bytes).map_err(|error| wrong(&error))?;
     let flash = FlashReport::of(&bytes).map_err(|error| wrong(&error))?;
     Ok(Firmware { elf, bytes, flash })
+}
+
+/// The C interface's header, which belongs to the library that [`build_c_library`] makes.
+pub const C_HEADER: &str = "firmware/c/releq.h";
+
+/// Builds the engine as a static library for programs in C on a board's core, and puts `libreleq.a` and `releq.h` into `out`.
+///
+/// # Errors
+/// [`DeviceError`]: a tool is missing, the compiler's words, or `out` cannot be written.
+pub fn build_c_library(board: &Board, out: &Path, progress: Progress) -> Result<(), DeviceError> {
+    let toolchain = ensure_target(&board.target, progress)?;
+    let root = source_root()?;
+    // Apart for each processor: what depends on it is built with its flags.
+    let target_dir = root.join("target/firmware/c").join(board.target_cpu.as_deref().unwrap_or("any"));
+    let mut command = cargo_build(&toolchain);
+    command.current_dir(root.join("firmware/c")).args(["--quiet", "--release", "--target", &board.target]);
+    command.arg("--target-dir").arg(&target_dir);
+    if let Some(cpu) = &board.target_cpu {
+        command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
+    }
+    run_build(&mut command, board)?;
+    std::fs::create_dir_all(out).map_err(|source| DeviceError::Io { path: out.to_owned(), source })?;
+    let library = target_dir.join(&board.target).join("release/libreleq.a");
+    for (from, name) in [(library, "libreleq.a"), (root.join(C_HEADER), "releq.h")] {
+        std::fs::copy(&from, out.join(name)).map_err(|source| DeviceError::Io { path: from, source })?;
+    }
+    Ok(())
+}
+
+/// Runs a build; the compiler's last words if it fails.
+fn run_build(command: &mut Command, board: &Board) -> Result<(), DeviceError> {
+    let output = command.output().map_err(|source| DeviceError::Io { path: PathBuf::from("cargo"), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(30)..].join("\n");
+    Err(DeviceError::Build { board: board.name.clone(), output: last })
 }

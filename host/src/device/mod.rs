@@ -1,6 +1,7 @@
 //! Boards, the tools that build and run their firmware, and the link to it.
 
 pub mod board;
+pub mod cargo;
 pub mod fault;
 pub mod firmware;
 pub mod flash;

@@ -91,6 +91,29 @@ pub fn ensure_qemu(progress: Progress) -> Result<PathBuf, DeviceError> {
     })
 }
 
+/// Makes sure that GCC for Arm microcontrollers is here, with newlib, and returns its path. Only the tests and the example in C want it.
+///
+/// # Errors
+/// [`DeviceError::MissingTool`] with the command to run.
+pub fn ensure_arm_gcc(progress: Progress) -> Result<PathBuf, DeviceError> {
+    let _one = SETTING_UP.lock();
+    const NAME: &str = "arm-none-eabi-gcc";
+    if let Some(path) = find_program(NAME) {
+        return Ok(path);
+    }
+    progress.say("GCC for Arm microcontrollers is missing: installing it");
+    install(&["gcc-arm-none-eabi", "libnewlib-arm-none-eabi"], Some("arm-none-eabi-gcc"));
+    find_program(NAME).ok_or_else(|| DeviceError::MissingTool {
+        what: format!("GCC for Arm microcontrollers ({NAME})"),
+        command: if cfg!(target_os = "macos") {
+            "brew install --cask gcc-arm-embedded"
+        } else {
+            "sudo apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi"
+        }
+        .to_owned(),
+    })
+}
+
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
