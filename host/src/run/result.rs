@@ -64,7 +64,13 @@ pub struct Tried {
     pub bits: Assignment,
     /// Validation accuracy, 0 to 1; absent if the fine-tune diverged.
     pub validation_accuracy: Option<f64>,
-    /// Whether it kept the allowed loss.
+    /// Points lost by the validation images; absent if it diverged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_points: Option<f64>,
+    /// Points that it is expected to lose, by all that was tried; absent if the bits were given by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_loss_points: Option<f64>,
+    /// Whether it is the result and can be expected to keep the allowed loss.
     pub kept: bool,
 }
 

@@ -24,6 +24,7 @@ mod run;
 mod scan;
 mod sensitivity;
 mod state;
+mod trials;
 
 pub use agent::{Agent, LstmState};
 pub use assignment::{Assignment, LayerFacts, ParseAssignmentError};
@@ -33,8 +34,7 @@ pub use config::{ActionSet, ActionSpace, PpoConfig, SearchConfig, Timing};
 pub use cost::Cost;
 pub use judge::{EXHAUSTIVE_LIMIT, draw, everything, judged};
 pub use oracle::{AccuracyOracle, Evaluation, OracleError};
-pub(crate) use pareto::by_cost;
-pub use pareto::{Ladder, frontier};
+pub use pareto::frontier;
 pub use ppo::{Rollout, UpdateStatistics};
 pub use remembering::Remembering;
 pub use reward::Reward;
@@ -42,6 +42,7 @@ pub use run::{Evaluated, SearchEvent, SearchOutcome, run};
 pub use scan::{LoweredAlone, Scan, scan};
 pub use sensitivity::smoothed;
 pub use state::{FEATURES, Feature};
+pub use trials::{Belief, Trials};
 
 /// Why a search ended without a result.
 #[derive(Debug, thiserror::Error)]

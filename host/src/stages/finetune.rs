@@ -9,7 +9,7 @@ use crate::interrupt;
 use crate::network::Graph;
 use crate::quantize::Quantizer;
 use crate::run::{RunError, RunFolder, Tried};
-use crate::search::{self, Assignment, Ladder, LayerFacts};
+use crate::search::{self, Assignment, Belief, LayerFacts, Trials};
 use crate::train::{Model, Quantization, TrainError, checkpoint, evaluate, fit, layer_facts};
 
 #[derive(Serialize)]
@@ -17,6 +17,7 @@ struct FineTuned<'a> {
     bits: &'a Assignment,
     validation_accuracy: f64,
     loss_points: f64,
+    expected_loss_points: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -32,22 +33,21 @@ pub(super) const SEED: u64 = 0xF17E;
 enum Plan {
     /// One that the user gave.
     Given(Option<Assignment>),
-    /// The search's, at most so many, until the cheapest is known that keeps the bound.
-    Searched(Ladder, usize),
+    /// The search's, at most so many, until the cheapest is known that can be expected to keep the bound.
+    Searched(Trials, usize),
 }
 
 impl Plan {
-    fn of(run: &RunFolder, bits: Option<&Assignment>) -> Result<Self, StageError> {
+    fn of(run: &RunFolder, workshop: &Workshop, bits: Option<&Assignment>) -> Result<Self, StageError> {
         Ok(match bits {
             Some(bits) => Self::Given(Some(bits.clone())),
             None => {
                 let found = super::search::load(run)?;
                 let config = run.config();
                 let candidates = search::smoothed(&found.evaluated, found.float_accuracy, config.search.reward);
-                let accepted = candidates.iter().filter(|candidate| candidate.accepted);
-                let start = accepted.min_by(|a, b| search::by_cost(a, b).then(b.accuracy.total_cmp(&a.accuracy)));
-                let ladder = Ladder::new(&candidates, start.unwrap_or(&found.best));
-                Self::Searched(ladder, config.candidates.max(1))
+                let images = workshop.validation.images.len();
+                let trials = Trials::new(&candidates, found.float_accuracy, images, config.max_loss_points);
+                Self::Searched(trials, config.candidates.max(1))
             }
         })
     }
@@ -56,33 +56,44 @@ impl Plan {
         match self {
             Self::Given(bits) => bits.take(),
             Self::Searched(_, 0) => None,
-            Self::Searched(ladder, left) => {
+            Self::Searched(trials, left) => {
                 *left -= 1;
-                ladder.rung().map(|rung| rung.bits.clone())
+                trials.next().cloned()
             }
         }
     }
 
-    fn note(&mut self, kept: bool) {
-        if let Self::Searched(ladder, _) = self {
-            ladder.note(kept);
+    /// Takes note of the points that an assignment has lost, or that it diverged.
+    fn note(&mut self, bits: &Assignment, loss_points: Option<f64>) {
+        if let Self::Searched(trials, _) = self {
+            trials.note(bits, loss_points);
+        }
+    }
+
+    /// What an assignment is believed to lose by all that was tried.
+    fn belief(&self, bits: &Assignment) -> Option<Belief> {
+        match self {
+            Self::Given(_) => None,
+            Self::Searched(trials, _) => trials.belief(bits),
+        }
+    }
+
+    /// Of the assignments tried the one to take, and whether it can be trusted to keep the bound.
+    fn chosen(&self, tried: &[Tried], bound_points: f64) -> Option<(Assignment, bool)> {
+        match self {
+            Self::Given(_) => {
+                let only = tried.first().filter(|tried| tried.validation_accuracy.is_some())?;
+                Some((only.bits.clone(), only.loss_points.is_some_and(|loss| loss <= bound_points)))
+            }
+            Self::Searched(trials, _) => trials.chosen().map(|(bits, _, trusted)| (bits.clone(), trusted)),
         }
     }
 }
 
-/// The network that is the best so far.
-struct Held {
-    accuracy: f64,
-    kept: bool,
-    bits: Assignment,
-    model: Model,
-    quantization: Quantization,
-}
-
-/// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy (see [`search::smoothed`]): the
-/// cheapest within the search's bound first, then cheaper or dearer ones, as far as the settings allow, until the cheapest is known that keeps the allowed loss; unless the run has a
-/// fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing; the loss
-/// then counts against the better of the two float networks.
+/// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy (see [`search::smoothed`]), as many as
+/// the settings allow, until the cheapest is known that can be expected to keep the allowed loss (see [`Trials`]); unless the
+/// run has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing;
+/// the loss then counts against the better of the two float networks.
 /// The test images are used here for the first time, for the final figures.
 ///
 /// # Errors
@@ -100,7 +111,7 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     if let Some(bits) = bits {
         check(bits, graph, &layers, config.quantizer.kind)?;
     }
-    let mut plan = Plan::of(run, bits)?;
+    let mut plan = Plan::of(run, workshop, bits)?;
     let started = Instant::now();
     let float_accuracy = evaluate(&float, None, &workshop.validation)?.share();
     let teacher = match config.finetune.distillation.weight > 0.0 {
@@ -109,57 +120,52 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     };
     let to_keep = run.result.validation.float_reference.map_or(float_accuracy, |trained| trained.max(float_accuracy));
     let mut tried = Vec::new();
-    let mut best: Option<Held> = None;
     while let Some(bits) = plan.next() {
-        let (model, quantization) = match long(run, workshop, &float, teacher.as_ref(), &bits) {
+        let accuracy = match long(run, workshop, &float, teacher.as_ref(), &bits) {
             Err(StageError::Train(TrainError::Diverged { step })) => {
                 run.log.write("finetune", &Diverged { bits: &bits, diverged_at: step });
                 progress.say(format_args!(
                     "{:>12} {bits}: diverged at step {step}, the loss is no number; counted as a failure",
                     "finetune"
                 ));
-                plan.note(false);
-                tried.push(Tried { bits, validation_accuracy: None, kept: false });
-                continue;
+                None
             }
-            tuned => tuned?,
+            tuned => {
+                let (model, quantization) = tuned?;
+                Some(evaluate(&model, Some(&quantization), &workshop.validation)?.share())
+            }
         };
-        let accuracy = evaluate(&model, Some(&quantization), &workshop.validation)?.share();
-        let loss_points = (to_keep - accuracy) * 100.0;
-        run.log.write("finetune", &FineTuned { bits: &bits, validation_accuracy: accuracy, loss_points });
-        // One image more or less is not to be decided by rounding.
-        let kept = loss_points <= config.max_loss_points + 1e-9;
-        progress.say(format_args!(
-            "{:>12} {bits} ({:.2} bits): {} on the validation images, float {}{}{}",
-            "finetune",
-            bits.mean_bits(),
-            percent(accuracy),
-            percent(float_accuracy),
-            run.result.validation.float_reference.map_or_else(String::new, |reference| {
-                format!(", float of the same training {}", percent(reference))
-            }),
-            if kept { String::new() } else { format!("; more than {} points lost", config.max_loss_points) }
-        ));
-        plan.note(kept);
-        tried.push(Tried { bits: bits.clone(), validation_accuracy: Some(accuracy), kept });
-        // The ladder only ever goes below what has kept the bound.
-        if best.as_ref().is_none_or(|held| kept || !held.kept && accuracy > held.accuracy) {
-            best = Some(Held { accuracy, kept, bits, model, quantization });
+        let loss_points = accuracy.map(|accuracy| (to_keep - accuracy) * 100.0);
+        plan.note(&bits, loss_points);
+        let expected_loss_points = plan.belief(&bits).map(|belief| belief.mean);
+        if let (Some(validation_accuracy), Some(loss_points)) = (accuracy, loss_points) {
+            let entry = FineTuned { bits: &bits, validation_accuracy, loss_points, expected_loss_points };
+            run.log.write("finetune", &entry);
+            say_tried(run, workshop, float_accuracy, &entry);
         }
+        tried.push(Tried { bits, validation_accuracy: accuracy, loss_points, expected_loss_points: None, kept: false });
     }
-    let Some(Held { accuracy, kept, bits, model, quantization }) = best else {
+    let Some((bits, kept)) = plan.chosen(&tried, config.max_loss_points) else {
         let tried = tried.iter().map(|tried| tried.bits.to_string()).collect();
         return Err(StageError::AllDiverged { tried, lr: config.finetune.lr });
     };
+    for tried in &mut tried {
+        // With all that is known now.
+        tried.expected_loss_points = plan.belief(&tried.bits).map(|belief| belief.mean);
+        tried.kept = kept && tried.bits == bits;
+    }
     if !kept && tried.len() > 1 {
         progress.say(format_args!(
-            "{:>12} none of {} assignments kept {} points; took the most accurate, {bits}. \
+            "{:>12} none of {} assignments can be expected to keep {} points; took the most accurate, {bits}. \
              A search with a smaller bound (releq search --fresh --max-loss POINTS) may find one",
             "finetune",
             tried.len(),
             config.max_loss_points
         ));
+    } else if tried.len() > 1 {
+        progress.say(format_args!("{:>12} {bits} is the cheapest that can be expected to keep the loss", "finetune"));
     }
+    let (model, quantization) = long(run, workshop, &float, teacher.as_ref(), &bits)?;
     checkpoint::save(&path, &model, Some(&quantization))?;
     let test = |model: &Model, quantization: Option<&Quantization>| {
         evaluate(model, quantization, &workshop.test).map(|accuracy| accuracy.share())
@@ -167,7 +173,8 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     run.result.accuracy.float = Some(test(&float, None)?);
     run.result.accuracy.fake_quantized = Some(test(&model, Some(&quantization))?);
     run.result.validation.float = Some(float_accuracy);
-    run.result.validation.fake_quantized = Some(accuracy);
+    run.result.validation.fake_quantized =
+        tried.iter().find(|tried| tried.bits == bits).and_then(|tried| tried.validation_accuracy);
     run.result.tried = tried;
     run.result.mean_bits = Some(bits.mean_bits());
     run.result.weighted_bits = Some(bits.weighted_bits(&layers));
@@ -187,6 +194,24 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
         }
         _ => Ok(()),
     }
+}
+
+/// One line on a long fine-tune.
+fn say_tried(run: &RunFolder, workshop: &Workshop, float_accuracy: f64, found: &FineTuned<'_>) {
+    let reference = run.result.validation.float_reference;
+    workshop.progress.say(format_args!(
+        "{:>12} {} ({:.2} bits): {} on the validation images, float {}{}{}",
+        "finetune",
+        found.bits,
+        found.bits.mean_bits(),
+        percent(found.validation_accuracy),
+        percent(float_accuracy),
+        reference
+            .map_or_else(String::new, |reference| { format!(", float of the same training {}", percent(reference)) }),
+        found.expected_loss_points.map_or_else(String::new, |expected| {
+            format!("; {:.2} points lost, {expected:.2} to be expected by all trials", found.loss_points)
+        }),
+    ));
 }
 
 /// Whether an assignment by hand fits the network and the quantiser.
@@ -301,10 +326,10 @@ mod tests {
             let tried: Vec<String> = run.result.tried.iter().map(|tried| tried.bits.to_string()).collect();
             (tried, run.result.bits[0])
         };
-        // All keep a loss of 100 points, none a gain of 100; one that was not tried is not the result.
-        assert_eq!(tried(100.0, 4), (vec!["2,2,2,2".to_owned(), "1,1,1,1".to_owned()], 1));
-        assert_eq!(tried(100.0, 1), (vec!["2,2,2,2".to_owned()], 2));
-        assert_eq!(tried(-100.0, 4).0, ["2,2,2,2", "3,3,3,3", "4,4,4,4"]);
+        // All keep a loss of 100 points, none a gain of 100.
+        assert_eq!(tried(100.0, 4), (vec!["1,1,1,1".to_owned()], 1));
+        assert_eq!(tried(-100.0, 2).0.len(), 2);
+        assert_eq!(tried(-100.0, 1), (vec!["4,4,4,4".to_owned()], 4));
     }
 
     #[test]
