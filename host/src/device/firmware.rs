@@ -61,7 +61,7 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
     let mut command = cargo_build(&toolchain);
     command.current_dir(&root).args(["--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
-    command.env("RELEQ_BOARD", &board.name).env("DEFMT_LOG", "info");
+    command.env("RELEQ_BOARD", &board.folder).env("DEFMT_LOG", "info");
     if let Some(cpu) = &board.target_cpu {
         command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
         // For link-time optimisation LLVM reads the assembly of naked functions as if for the target's plainest processor,

@@ -33,6 +33,12 @@ pub enum DeviceError {
         /// All names.
         known: String,
     },
+    /// A board on which something was to run in QEMU.
+    #[error("{board} is a real board, which QEMU does not emulate; choose one of the qemu-… boards of `releq boards`")]
+    NotEmulated {
+        /// The board.
+        board: String,
+    },
     /// A board.toml is wrong.
     #[error("{}: {reason}", path.display())]
     BoardFile {
