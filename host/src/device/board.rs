@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use releq_firmware::kernels::CoreClass;
 
 use super::DeviceError;
+use super::probe::ProbeChoice;
 
 /// A board.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Board {
     /// The processor to compile for, where the target alone says too little.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_cpu: Option<String>,
-    /// Clock in hertz.
+    /// Clock in hertz, as the image has it; 0 if it is not known.
     pub clock_hz: u32,
     /// Bytes of flash.
     pub flash_bytes: u64,
@@ -77,6 +78,9 @@ pub struct Chip {
     /// What it wants before an image runs.
     #[serde(default)]
     pub boot: Boot,
+    /// The probe that it hangs on.
+    #[serde(skip)]
+    pub probe: ProbeChoice,
 }
 
 /// What a chip wants before an image runs.
@@ -92,6 +96,19 @@ pub enum Boot {
     Rp2040,
     /// RP2350: a block that says what the image is.
     Rp2350,
+}
+
+impl Boot {
+    /// Its name in a board.toml.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Nrf52 => "nrf52",
+            Self::Rp2040 => "rp2040",
+            Self::Rp2350 => "rp2350",
+        }
+    }
 }
 
 /// The part of flash that is set aside for a model.
@@ -117,6 +134,26 @@ impl Board {
     #[must_use]
     pub fn class(&self) -> CoreClass {
         CoreClass::of_core(&self.core, &self.target)
+    }
+
+    /// Its chip, for a debug probe.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotReal`] if it is emulated.
+    pub fn chip(&self) -> Result<&Chip, DeviceError> {
+        match &self.kind {
+            Kind::Real(chip) => Ok(chip),
+            Kind::Emulated(_) => Err(DeviceError::NotReal { board: self.name.clone() }),
+        }
+    }
+
+    /// The same board on a certain probe; emulated ones have none.
+    #[must_use]
+    pub fn on_probe(mut self, probe: ProbeChoice) -> Self {
+        if let Kind::Real(chip) = &mut self.kind {
+            chip.probe = probe;
+        }
+        self
     }
 
     /// How QEMU emulates it.

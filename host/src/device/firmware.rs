@@ -10,6 +10,7 @@ use releq_shared::blob::Blob;
 use super::board::source_root;
 use super::cargo::cargo_build;
 use super::flash::FlashReport;
+use super::placement::check_arena;
 use super::toolchain::ensure_target;
 use super::{Board, DeviceError};
 use crate::progress::Progress;
@@ -38,11 +39,7 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
 /// # Errors
 /// As [`build`]; [`DeviceError::DoesNotFit`] if the board's arena is too small for the model.
 pub fn build_for(board: &Board, model: &Blob<'_>, progress: Progress) -> Result<Firmware, DeviceError> {
-    let (needed, available) = (required_arena_on(model, board.class()) as u64, board.arena_bytes);
-    if needed > available {
-        let what = "working memory (activations and scratch)";
-        return Err(DeviceError::DoesNotFit { board: board.name.clone(), what, needed, available });
-    }
+    check_arena(board, model)?;
     build_image(board, Some(model), progress)
 }
 
