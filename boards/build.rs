@@ -1,4 +1,4 @@
-//! Takes the board that `RELEQ_BOARD` names: its memory map for the linker, its facts for the program; and the model that
+//! Takes the board that `RELEQ_BOARD` names (a folder here, or the path of one elsewhere): its memory map for the linker, its facts for the program; and the model that
 //! `RELEQ_MODEL` names, if it does, into the image, with an arena of `RELEQ_ARENA_BYTES`.
 
 use std::path::{Path, PathBuf};
@@ -11,14 +11,38 @@ use serde::Deserialize;
 struct Board {
     name: String,
     core: String,
-    /// The driver of its UART: `src/uart_<driver>.rs`.
-    uart_driver: String,
     clock_hz: u32,
+    ram_bytes: usize,
     model_bytes: usize,
     arena_bytes: usize,
-    uart: usize,
     stored: Stored,
+    kind: Kind,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Emulated(Emulated),
+    Real(Real),
+}
+
+#[derive(Deserialize)]
+struct Emulated {
+    uart: usize,
+    /// The driver of its UART: `src/uart_<driver>.rs`.
+    uart_driver: String,
     ticks: Ticks,
+}
+
+#[derive(Deserialize)]
+struct Real {
+    /// What its chip wants before an image runs: `src/boot_<boot>.rs`, or nothing for "plain".
+    #[serde(default = "plain")]
+    boot: String,
+}
+
+fn plain() -> String {
+    "plain".to_owned()
 }
 
 /// Where a model lies in flash.
@@ -34,6 +58,42 @@ struct Ticks {
     denominator: u32,
 }
 
+/// What the kind of board decides about its image.
+struct Built<'a> {
+    line: &'a str,
+    counter: &'static str,
+    boot: &'a str,
+    ticks: String,
+    line_constant: String,
+}
+
+impl<'a> Built<'a> {
+    fn of(board: &'a Board) -> Self {
+        match &board.kind {
+            Kind::Emulated(Emulated { uart, uart_driver, ticks: Ticks { numerator, denominator } }) => Self {
+                line: uart_driver,
+                counter: "systick",
+                boot: "plain",
+                ticks: format!("Counter::Instructions {{ numerator: {numerator}, denominator: {denominator} }}"),
+                line_constant: format!("pub(crate) const UART: usize = {uart};\n"),
+            },
+            Kind::Real(Real { boot }) => {
+                // Armv6-M and the baseline of Armv8-M have no cycle counter of their own.
+                let simple = ["cortex-m0", "cortex-m1", "cortex-m23"].iter().any(|core| board.core.starts_with(core));
+                // A ring for each direction: of the longest frame, unless RAM is scarce.
+                let line_bytes = if board.ram_bytes < 32 * 1024 { 256 } else { 1536 };
+                Self {
+                    line: "rtt",
+                    counter: if simple { "systick" } else { "cycles" },
+                    boot,
+                    ticks: "Counter::Cycles".to_owned(),
+                    line_constant: format!("pub(crate) const LINE_BYTES: usize = {line_bytes};\n"),
+                }
+            }
+        }
+    }
+}
+
 fn memory_constants(model: usize, arena: &str) -> String {
     format!("pub(crate) const MODEL_BYTES: usize = {model};\npub(crate) const ARENA_BYTES: usize = {arena};\n")
 }
@@ -43,7 +103,9 @@ fn main() {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     println!("cargo:rustc-check-cfg=cfg(model_inside)");
-    println!("cargo:rustc-check-cfg=cfg(board_uart, values(\"cmsdk\", \"nrf51\"))");
+    println!("cargo:rustc-check-cfg=cfg(board_line, values(\"cmsdk\", \"nrf51\", \"rtt\"))");
+    println!("cargo:rustc-check-cfg=cfg(board_counter, values(\"cycles\", \"systick\"))");
+    println!("cargo:rustc-check-cfg=cfg(board_boot, values(\"plain\", \"nrf52\", \"rp2040\", \"rp2350\"))");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
@@ -53,15 +115,16 @@ fn main() {
     println!("cargo:rerun-if-changed={}", folder.display());
     let text = fs::read_to_string(&toml).unwrap_or_else(|error| panic!("cannot read {}: {error}", toml.display()));
     let board: Board = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", toml.display()));
-    println!("cargo:rustc-cfg=board_uart=\"{}\"", board.uart_driver);
+    let how = Built::of(&board);
+    println!("cargo:rustc-cfg=board_line=\"{}\"", how.line);
+    println!("cargo:rustc-cfg=board_counter=\"{}\"", how.counter);
+    println!("cargo:rustc-cfg=board_boot=\"{}\"", how.boot);
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_else(|| panic!("cargo sets OUT_DIR")));
     let memory = fs::read(folder.join("memory.x")).unwrap_or_else(|error| panic!("memory.x of {name}: {error}"));
     fs::write(out.join("memory.x"), memory).unwrap_or_else(|error| panic!("memory.x: {error}"));
     let mut facts = format!(
-        "pub(crate) const FACTS: BoardFacts = BoardFacts {{ board: {:?}, core: {:?}, clock_hz: {}, \
-         counter: Counter::Instructions {{ numerator: {}, denominator: {} }} }};\n\
-         pub(crate) const UART: usize = {};\n",
-        board.name, board.core, board.clock_hz, board.ticks.numerator, board.ticks.denominator, board.uart,
+        "pub(crate) const FACTS: BoardFacts = BoardFacts {{ board: {:?}, core: {:?}, clock_hz: {}, counter: {} }};\n{}",
+        board.name, board.core, board.clock_hz, how.ticks, how.line_constant,
     );
     facts += &match env::var("RELEQ_MODEL") {
         Ok(model) => {

@@ -8,30 +8,38 @@
 
 #[cfg(target_os = "none")]
 mod board;
+#[cfg(all(target_os = "none", not(board_boot = "plain")))]
+#[cfg_attr(board_boot = "nrf52", path = "boot_nrf52.rs")]
+#[cfg_attr(board_boot = "rp2040", path = "boot_rp2040.rs")]
+#[cfg_attr(board_boot = "rp2350", path = "boot_rp2350.rs")]
+mod boot;
 #[cfg(target_os = "none")]
 mod fault;
+#[cfg(target_os = "none")]
+#[cfg_attr(board_line = "cmsdk", path = "uart_cmsdk.rs")]
+#[cfg_attr(board_line = "nrf51", path = "uart_nrf51.rs")]
+#[cfg_attr(board_line = "rtt", path = "rtt.rs")]
+mod line;
 #[cfg(target_os = "none")]
 mod log;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
+#[cfg_attr(board_counter = "cycles", path = "meter_cycles.rs")]
+#[cfg_attr(board_counter = "systick", path = "meter_systick.rs")]
 mod meter;
-#[cfg(target_os = "none")]
-#[cfg_attr(board_uart = "cmsdk", path = "uart_cmsdk.rs")]
-#[cfg_attr(board_uart = "nrf51", path = "uart_nrf51.rs")]
-mod uart;
 
 #[cfg(target_os = "none")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
     memory::paint_stack();
     let Some(peripherals) = cortex_m::Peripherals::take() else { fault::restart() };
-    meter::start(peripherals.SYST);
-    uart::start();
+    meter::start(peripherals);
+    line::start();
     defmt::info!("{=str} is up, {=u32} Hz", board::FACTS.board, board::FACTS.clock_hz);
     let mut server = releq_firmware::server::Server::new(board::ThisBoard, board::FACTS, memory::lend());
     loop {
-        server.receive(uart::read());
+        server.receive(line::read());
     }
 }
 

@@ -1,4 +1,4 @@
-//! `releq firmware`: an image for one board and one model.
+//! `releq firmware`: an image for one board, and for one model if one is named.
 
 use std::path::PathBuf;
 
@@ -7,26 +7,26 @@ use clap::Args;
 use releq_shared::blob::{AlignedCopy, Blob};
 use serde::Serialize;
 
+use super::board_choice::BoardChoice;
+use crate::device::firmware;
 use crate::device::flash::{FlashReport, FlashUse};
-use crate::device::{board, firmware};
 use crate::progress::Progress;
 
-/// Build a firmware image that carries one model and nothing that this model does not need
+/// Build a firmware image: with --model, one that carries this model and nothing that it does not need
 ///
-/// The image answers the same requests as the one that `releq measure` uses, save that it takes no other model. Prints what
-/// its flash is used for.
+/// Without --model it is the image that `releq measure` and `releq flash` use, which serves any model. One with a model answers
+/// the same requests, save that it takes no other. Prints what its flash is used for.
 #[derive(Args, Debug)]
 pub(super) struct FirmwareArgs {
     /// The blob, a `.rlq` file
-    #[arg(long, required_unless_present = "c_library")]
+    #[arg(long)]
     model: Option<PathBuf>,
     /// Build no image but the engine as a library for programs in C: `libreleq.a` and `releq.h` for the board's core, into the
     /// folder that --out names
     #[arg(long, requires = "out", conflicts_with_all = ["model", "json"])]
     c_library: bool,
-    /// The board, one of `releq boards`
-    #[arg(long, default_value = "qemu-mps2-an386")]
-    board: String,
+    #[command(flatten)]
+    board: BoardChoice,
     /// Where to put the ELF file, or with --c-library the library and its header
     #[arg(long)]
     out: Option<PathBuf>,
@@ -47,17 +47,23 @@ struct Built<'a> {
 }
 
 pub(super) fn run(args: &FirmwareArgs) -> anyhow::Result<()> {
-    let board = board::by_name(&args.board)?;
-    let Some(path) = &args.model else {
+    let board = args.board.or_virtual()?;
+    if args.c_library {
         let out = args.out.as_deref().context("--c-library needs --out FOLDER")?;
         firmware::build_c_library(&board, out, Progress::new())?;
         println!("  {} and releq.h for {} ({})", out.join("libreleq.a").display(), board.core, board.target);
         return Ok(());
+    }
+    let (image, arena_bytes) = match &args.model {
+        Some(path) => {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let model = AlignedCopy::new(&bytes);
+            let blob = Blob::new_checked(&model).with_context(|| format!("{} is no sound model", path.display()))?;
+            let image = firmware::build_for(&board, &blob, Progress::new())?;
+            (image, releq_firmware::required_arena_on(&blob, board.class()) as u64)
+        }
+        None => (firmware::build(&board, Progress::new())?, board.arena_bytes),
     };
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let model = AlignedCopy::new(&bytes);
-    let blob = Blob::new_checked(&model).with_context(|| format!("{} is no sound model", path.display()))?;
-    let image = firmware::build_for(&board, &blob, Progress::new())?;
     let elf = match &args.out {
         Some(out) => {
             crate::run::write_atomically(out, &image.bytes)?;
@@ -68,7 +74,6 @@ pub(super) fn run(args: &FirmwareArgs) -> anyhow::Result<()> {
     let flash = &image.flash;
     let inference_bytes = flash.bytes_of(FlashUse::Engine) + flash.bytes_of(FlashUse::Kernels);
     if args.json {
-        let arena_bytes = releq_firmware::required_arena_on(&blob, board.class()) as u64;
         let flash_bytes = flash.total();
         let built = Built { board: &board.name, elf, flash_bytes, inference_bytes, arena_bytes, flash };
         println!("{}", serde_json::to_string_pretty(&built)?);

@@ -2,6 +2,7 @@
 
 mod ablate;
 mod bench;
+mod board_choice;
 mod boards;
 mod compare;
 mod data;

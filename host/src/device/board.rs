@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use releq_firmware::kernels::CoreClass;
 
 use super::DeviceError;
+use super::probe::ProbeChoice;
 
 /// A board.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Board {
     /// The processor to compile for, where the target alone says too little.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_cpu: Option<String>,
-    /// Clock in hertz.
+    /// Clock in hertz, as the image has it; 0 if it is not known.
     pub clock_hz: u32,
     /// Bytes of flash.
     pub flash_bytes: u64,
@@ -33,16 +34,81 @@ pub struct Board {
     pub model_bytes: u64,
     /// Bytes of RAM set aside for activations and scratch.
     pub arena_bytes: u64,
+    /// Where a model lies in flash.
+    pub stored: Stored,
+    /// How it is run and reached.
+    pub kind: Kind,
+    /// Where its board.toml and memory.x are.
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+/// How a board is run and reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// In QEMU; its UART is the link.
+    Emulated(Emulated),
+    /// On the desk, behind a debug probe, which is the link (RTT).
+    Real(Chip),
+}
+
+/// How QEMU emulates a board.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Emulated {
+    /// QEMU's name of the machine.
+    pub machine: String,
+    /// Further arguments.
+    pub arguments: Vec<String>,
     /// Address of the UART that carries the link.
     pub uart: u64,
     /// The driver of that UART.
     pub uart_driver: String,
-    /// Where a model lies in flash.
-    pub stored: Stored,
     /// What a tick of its counter is.
     pub ticks: TickRatio,
-    /// How QEMU emulates it.
-    pub qemu: Qemu,
+}
+
+/// What a debug probe has to know of a board.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chip {
+    /// probe-rs' name of the chip.
+    pub chip: String,
+    /// What it wants before an image runs.
+    #[serde(default)]
+    pub boot: Boot,
+    /// The probe that it hangs on.
+    #[serde(skip)]
+    pub probe: ProbeChoice,
+}
+
+/// What a chip wants before an image runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// nRF52: that the image keeps the debug port open.
+    Nrf52,
+    /// RP2040: a second stage in the first 256 bytes of flash.
+    Rp2040,
+    /// RP2350: a block that says what the image is.
+    Rp2350,
+}
+
+impl Boot {
+    /// Its name in a board.toml.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Nrf52 => "nrf52",
+            Self::Rp2040 => "rp2040",
+            Self::Rp2350 => "rp2350",
+        }
+    }
 }
 
 /// The part of flash that is set aside for a model.
@@ -63,20 +129,42 @@ pub struct TickRatio {
     pub denominator: u32,
 }
 
-/// How QEMU emulates a board.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Qemu {
-    /// QEMU's name of the machine.
-    pub machine: String,
-    /// Further arguments.
-    pub arguments: Vec<String>,
-}
-
 impl Board {
     /// What its core can do, as far as kernels care.
     #[must_use]
     pub fn class(&self) -> CoreClass {
         CoreClass::of_core(&self.core, &self.target)
+    }
+
+    /// Its chip, for a debug probe.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotReal`] if it is emulated.
+    pub fn chip(&self) -> Result<&Chip, DeviceError> {
+        match &self.kind {
+            Kind::Real(chip) => Ok(chip),
+            Kind::Emulated(_) => Err(DeviceError::NotReal { board: self.name.clone() }),
+        }
+    }
+
+    /// The same board on a certain probe; emulated ones have none.
+    #[must_use]
+    pub fn on_probe(mut self, probe: ProbeChoice) -> Self {
+        if let Kind::Real(chip) = &mut self.kind {
+            chip.probe = probe;
+        }
+        self
+    }
+
+    /// How QEMU emulates it.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotEmulated`] if it does not.
+    pub fn emulated(&self) -> Result<&Emulated, DeviceError> {
+        match &self.kind {
+            Kind::Emulated(emulated) => Ok(emulated),
+            Kind::Real(_) => Err(DeviceError::NotEmulated { board: self.name.clone() }),
+        }
     }
 }
 
@@ -100,8 +188,8 @@ pub fn all() -> Result<Vec<Board>, DeviceError> {
     let io = |source| DeviceError::Io { path: folder.clone(), source };
     let mut boards = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(io)? {
-        let path = entry.map_err(io)?.path().join("board.toml");
-        if path.exists() {
+        let path = entry.map_err(io)?.path();
+        if path.join("board.toml").exists() {
             boards.push(read(&path)?);
         }
     }
@@ -109,9 +197,17 @@ pub fn all() -> Result<Vec<Board>, DeviceError> {
     Ok(boards)
 }
 
-fn read(path: &Path) -> Result<Board, DeviceError> {
-    let text = std::fs::read_to_string(path).map_err(|source| DeviceError::Io { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| DeviceError::BoardFile { path: path.to_owned(), reason: error.to_string() })
+/// Reads the board of a folder.
+///
+/// # Errors
+/// If its board.toml cannot be read.
+pub fn read(folder: &Path) -> Result<Board, DeviceError> {
+    let path = folder.join("board.toml");
+    let text = std::fs::read_to_string(&path).map_err(|source| DeviceError::Io { path: path.clone(), source })?;
+    match toml::from_str::<Board>(&text) {
+        Ok(board) => Ok(Board { folder: folder.to_owned(), ..board }),
+        Err(error) => Err(DeviceError::BoardFile { path, reason: error.to_string() }),
+    }
 }
 
 /// The board of a name.

@@ -10,6 +10,7 @@ use releq_shared::blob::Blob;
 use super::board::source_root;
 use super::cargo::cargo_build;
 use super::flash::FlashReport;
+use super::placement::check_arena;
 use super::toolchain::ensure_target;
 use super::{Board, DeviceError};
 use crate::progress::Progress;
@@ -38,11 +39,7 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
 /// # Errors
 /// As [`build`]; [`DeviceError::DoesNotFit`] if the board's arena is too small for the model.
 pub fn build_for(board: &Board, model: &Blob<'_>, progress: Progress) -> Result<Firmware, DeviceError> {
-    let (needed, available) = (required_arena_on(model, board.class()) as u64, board.arena_bytes);
-    if needed > available {
-        let what = "working memory (activations and scratch)";
-        return Err(DeviceError::DoesNotFit { board: board.name.clone(), what, needed, available });
-    }
+    check_arena(board, model)?;
     build_image(board, Some(model), progress)
 }
 
@@ -61,7 +58,7 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
     let mut command = cargo_build(&toolchain);
     command.current_dir(&root).args(["--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
-    command.env("RELEQ_BOARD", &board.name).env("DEFMT_LOG", "info");
+    command.env("RELEQ_BOARD", &board.folder).env("DEFMT_LOG", "info");
     if let Some(cpu) = &board.target_cpu {
         command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
         // For link-time optimisation LLVM reads the assembly of naked functions as if for the target's plainest processor,

@@ -2,13 +2,16 @@
 
 pub mod board;
 pub mod cargo;
+pub mod chip;
 pub mod fault;
 pub mod firmware;
 pub mod flash;
 pub mod link;
 mod logs;
+pub mod lower;
 pub mod measure;
 pub mod placement;
+pub mod probe;
 pub mod qemu;
 pub mod toolchain;
 
@@ -33,6 +36,68 @@ pub enum DeviceError {
         /// All names.
         known: String,
     },
+    /// A board on which something was to run in QEMU.
+    #[error("{board} is a real board, which QEMU does not emulate; choose one of the qemu-… boards of `releq boards`")]
+    NotEmulated {
+        /// The board.
+        board: String,
+    },
+    /// A board that is to be made is there already.
+    #[error("{} is there already; choose another name, or edit it", path.display())]
+    BoardExists {
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// No name for a board.
+    #[error("{name:?} is no name for a board; use small letters, digits and -")]
+    BoardName {
+        /// The name.
+        name: String,
+    },
+    /// A chip that probe-rs does not know.
+    #[error("probe-rs knows no chip called {chip:?}{hint}")]
+    UnknownChip {
+        /// The name asked for.
+        chip: String,
+        /// Names that are near.
+        hint: String,
+    },
+    /// A chip for which no image can be built.
+    #[error("no image can be built for {chip}: {reason}")]
+    UnfitChip {
+        /// The chip.
+        chip: String,
+        /// What is in the way.
+        reason: &'static str,
+    },
+    /// A chip with too little memory.
+    #[error("an image for any model needs {needed} bytes of {what}, {chip} has {available}")]
+    ChipTooSmall {
+        /// The chip.
+        chip: String,
+        /// Flash or RAM.
+        what: &'static str,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
+    /// No core of that name.
+    #[error("there is no core called {core:?}{hint}; known are {known}")]
+    UnknownCore {
+        /// The name asked for.
+        core: String,
+        /// The nearest name, if one is near.
+        hint: String,
+        /// All names.
+        known: String,
+    },
+    /// What needs probe-rs, in a program without it.
+    #[error(
+        "this releq was built without debug probes; `cargo install --path host` builds one with them, as long as nothing \
+         switches its default features off"
+    )]
+    NoProbeFeature,
     /// A board.toml is wrong.
     #[error("{}: {reason}", path.display())]
     BoardFile {
@@ -71,7 +136,7 @@ pub enum DeviceError {
         source: std::io::Error,
     },
     /// The model does not fit the board.
-    #[error("the model needs {needed} bytes of {what} on {board}, there are {available}")]
+    #[error("the model needs {needed} bytes of {what} on {board}, there are {available}{advice}")]
     DoesNotFit {
         /// The board.
         board: String,
@@ -81,6 +146,17 @@ pub enum DeviceError {
         needed: u64,
         /// Bytes that there are.
         available: u64,
+        /// What to do about it, if that is known.
+        advice: String,
+    },
+    /// A debug probe or the chip behind it.
+    #[error(transparent)]
+    Probe(#[from] probe::ProbeError),
+    /// A board that is to be flashed, and is none that can be.
+    #[error("{board} is emulated: there is nothing to flash; `releq measure --board {board}` boots it with the model")]
+    NotReal {
+        /// The board.
+        board: String,
     },
     /// No answer came.
     #[error(

@@ -3,7 +3,7 @@
 use releq_firmware::engine::required_arena_on;
 use releq_shared::blob::Blob;
 
-use super::{Board, DeviceError};
+use super::{Board, DeviceError, lower};
 
 /// Where a model goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +20,46 @@ impl Placement {
     /// # Errors
     /// [`DeviceError::DoesNotFit`] if it fits neither, or if the board's arena is too small for it.
     pub fn choose(board: &Board, blob: &Blob<'_>) -> Result<Self, DeviceError> {
-        let does_not_fit =
-            |what, needed, available| DeviceError::DoesNotFit { board: board.name.clone(), what, needed, available };
-        let arena = required_arena_on(blob, board.class()) as u64;
-        if arena > board.arena_bytes {
-            return Err(does_not_fit("working memory (activations and scratch)", arena, board.arena_bytes));
-        }
+        check_arena(board, blob)?;
         let model = blob.as_bytes().len() as u64;
         match model {
             _ if model <= board.model_bytes => Ok(Self::Ram),
             _ if model <= board.stored.bytes => Ok(Self::Flash),
-            _ => Err(does_not_fit("flash", model, board.stored.bytes.max(board.model_bytes))),
+            _ => Err(too_large(board, blob, board.stored.bytes.max(board.model_bytes))),
         }
     }
+}
+
+/// Whether a board has working memory for a model.
+///
+/// # Errors
+/// [`DeviceError::DoesNotFit`].
+pub fn check_arena(board: &Board, blob: &Blob<'_>) -> Result<(), DeviceError> {
+    let (needed, available) = (required_arena_on(blob, board.class()) as u64, board.arena_bytes);
+    if needed <= available {
+        return Ok(());
+    }
+    let what = "working memory (activations and scratch)";
+    Err(DeviceError::DoesNotFit { board: board.name.clone(), what, needed, available, advice: String::new() })
+}
+
+/// Whether a model fits the flash that a board sets aside for one, and the working memory.
+///
+/// # Errors
+/// [`DeviceError::DoesNotFit`].
+pub fn check_flash(board: &Board, blob: &Blob<'_>) -> Result<(), DeviceError> {
+    check_arena(board, blob)?;
+    if blob.as_bytes().len() as u64 > board.stored.bytes {
+        return Err(too_large(board, blob, board.stored.bytes));
+    }
+    Ok(())
+}
+
+fn too_large(board: &Board, blob: &Blob<'_>, available: u64) -> DeviceError {
+    let needed = blob.as_bytes().len() as u64;
+    let missing = needed - available;
+    let advice = format!(" ({missing} too few); {}", lower::advice(blob, missing));
+    DeviceError::DoesNotFit { board: board.name.clone(), what: "flash", needed, available, advice }
 }
 
 #[cfg(test)]
@@ -61,6 +88,7 @@ mod tests {
     fn what_does_not_fit_is_said_with_both_numbers() {
         let error = choose("qemu-microbit", 8, |_| ()).unwrap_err().to_string();
         assert!(error.contains("bytes of flash on qemu-microbit, there are 131072"), "{error}");
+        assert!(error.contains("too few); lower ") && error.contains(" from 8 to "), "{error}");
         let error = choose("qemu-microbit", 1, |board| board.arena_bytes = 3000).unwrap_err().to_string();
         assert!(error.contains("working memory") && error.contains("there are 3000"), "{error}");
     }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::board::Emulated;
 use super::link::Transport;
 use super::{Board, DeviceError};
 
@@ -29,6 +30,7 @@ impl Qemu {
     /// If QEMU cannot be started.
     pub fn start(program: &Path, board: &Board, elf: &Path, stored: Option<&[u8]>) -> Result<Self, DeviceError> {
         let io = |source| DeviceError::Io { path: program.to_owned(), source };
+        let Emulated { machine, arguments, .. } = board.emulated()?;
         let stored = stored.map(|model| {
             let mut file = tempfile::NamedTempFile::new()?;
             file.write_all(model)?;
@@ -36,7 +38,7 @@ impl Qemu {
         });
         let stored = stored.transpose().map_err(io)?;
         let mut command = Command::new(program);
-        command.args(["-machine", &board.qemu.machine]).args(&board.qemu.arguments);
+        command.args(["-machine", machine]).args(arguments);
         command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel"]).arg(elf);
         if let Some(file) = &stored {
             // In QEMU's options a comma within a value is doubled.

@@ -1,6 +1,6 @@
 //! The counter: SysTick, extended to 64 bits.
 //!
-//! Under QEMU with `-icount` SysTick counts instructions exactly, in the ratio that board.toml states.
+//! On a chip it counts the core's cycles; under QEMU with `-icount`, instructions exactly, in the ratio that board.toml states.
 
 use core::cell::Cell;
 
@@ -14,7 +14,8 @@ const PERIOD: u32 = 1 << 24;
 
 static WRAPS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
-pub(crate) fn start(mut systick: SYST) {
+pub(crate) fn start(peripherals: cortex_m::Peripherals) {
+    let mut systick = peripherals.SYST;
     systick.set_clock_source(SystClkSource::Core);
     systick.set_reload(PERIOD - 1);
     systick.clear_current();
