@@ -11,12 +11,9 @@ use serde::Deserialize;
 struct Board {
     name: String,
     core: String,
-    /// The driver of its UART: `src/uart_<driver>.rs`.
-    uart_driver: String,
     clock_hz: u32,
     model_bytes: usize,
     arena_bytes: usize,
-    uart: usize,
     stored: Stored,
     ticks: Ticks,
 }
@@ -43,7 +40,6 @@ fn main() {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     println!("cargo:rustc-check-cfg=cfg(model_inside)");
-    println!("cargo:rustc-check-cfg=cfg(board_uart, values(\"cmsdk\", \"nrf51\"))");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
@@ -53,15 +49,13 @@ fn main() {
     println!("cargo:rerun-if-changed={}", folder.display());
     let text = fs::read_to_string(&toml).unwrap_or_else(|error| panic!("cannot read {}: {error}", toml.display()));
     let board: Board = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", toml.display()));
-    println!("cargo:rustc-cfg=board_uart=\"{}\"", board.uart_driver);
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_else(|| panic!("cargo sets OUT_DIR")));
     let memory = fs::read(folder.join("memory.x")).unwrap_or_else(|error| panic!("memory.x of {name}: {error}"));
     fs::write(out.join("memory.x"), memory).unwrap_or_else(|error| panic!("memory.x: {error}"));
     let mut facts = format!(
         "pub(crate) const FACTS: BoardFacts = BoardFacts {{ board: {:?}, core: {:?}, clock_hz: {}, \
-         counter: Counter::Instructions {{ numerator: {}, denominator: {} }} }};\n\
-         pub(crate) const UART: usize = {};\n",
-        board.name, board.core, board.clock_hz, board.ticks.numerator, board.ticks.denominator, board.uart,
+         counter: Counter::Instructions {{ numerator: {}, denominator: {} }} }};\n",
+        board.name, board.core, board.clock_hz, board.ticks.numerator, board.ticks.denominator,
     );
     facts += &match env::var("RELEQ_MODEL") {
         Ok(model) => {

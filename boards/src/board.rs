@@ -3,7 +3,7 @@
 use releq_firmware::server::{BoardFacts, Platform};
 use releq_shared::wire::{Counter, MemoryReply};
 
-use crate::{fault, memory, meter, uart};
+use crate::{fault, line, memory, meter};
 
 /// A model within the image, where the build was given one.
 #[cfg(model_inside)]
@@ -18,7 +18,7 @@ pub(crate) struct ThisBoard;
 
 impl Platform for ThisBoard {
     fn write(&mut self, bytes: &[u8]) {
-        uart::write(bytes);
+        line::write(bytes);
     }
 
     fn restart_ticks(&mut self) {

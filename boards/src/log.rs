@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use releq_shared::wire::{FrameKind, encode, encoded_max};
 
-use crate::uart;
+use crate::line;
 
 /// The longest log frame; what is longer is cut, and the host says so.
 const LOG_MAX: usize = 200;
@@ -47,7 +47,7 @@ unsafe impl defmt::Logger for Logger {
         let buffer = unsafe { &*BUFFER.0.get() };
         let mut frame = [0; encoded_max(LOG_MAX)];
         if let Some(len) = encode(FrameKind::Log, 0, &buffer.bytes[..buffer.len], &mut frame) {
-            uart::write(&frame[..len]);
+            line::write(&frame[..len]);
         }
         TAKEN.store(false, Ordering::Relaxed);
         if WERE_ON.load(Ordering::Relaxed) {

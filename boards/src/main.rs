@@ -11,15 +11,14 @@ mod board;
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
+#[path = "semihosting.rs"]
+mod line;
+#[cfg(target_os = "none")]
 mod log;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
 mod meter;
-#[cfg(target_os = "none")]
-#[cfg_attr(board_uart = "cmsdk", path = "uart_cmsdk.rs")]
-#[cfg_attr(board_uart = "nrf51", path = "uart_nrf51.rs")]
-mod uart;
 
 #[cfg(target_os = "none")]
 #[cortex_m_rt::entry]
@@ -27,11 +26,11 @@ fn main() -> ! {
     memory::paint_stack();
     let Some(peripherals) = cortex_m::Peripherals::take() else { fault::restart() };
     meter::start(peripherals.SYST);
-    uart::start();
+    line::start();
     defmt::info!("{=str} is up, {=u32} Hz", board::FACTS.board, board::FACTS.clock_hz);
     let mut server = releq_firmware::server::Server::new(board::ThisBoard, board::FACTS, memory::lend());
     loop {
-        server.receive(uart::read());
+        server.receive(line::read());
     }
 }
 

@@ -33,10 +33,6 @@ pub struct Board {
     pub model_bytes: u64,
     /// Bytes of RAM set aside for activations and scratch.
     pub arena_bytes: u64,
-    /// Address of the UART that carries the link.
-    pub uart: u64,
-    /// The driver of that UART.
-    pub uart_driver: String,
     /// Where a model lies in flash.
     pub stored: Stored,
     /// What a tick of its counter is.
