@@ -28,9 +28,6 @@ enum Kind {
 
 #[derive(Deserialize)]
 struct Emulated {
-    uart: usize,
-    /// The driver of its UART: `src/uart_<driver>.rs`.
-    uart_driver: String,
     ticks: Ticks,
 }
 
@@ -60,7 +57,7 @@ struct Ticks {
 
 /// What the kind of board decides about its image.
 struct Built<'a> {
-    line: &'a str,
+    line: &'static str,
     counter: &'static str,
     boot: &'a str,
     ticks: String,
@@ -70,12 +67,12 @@ struct Built<'a> {
 impl<'a> Built<'a> {
     fn of(board: &'a Board) -> Self {
         match &board.kind {
-            Kind::Emulated(Emulated { uart, uart_driver, ticks: Ticks { numerator, denominator } }) => Self {
-                line: uart_driver,
+            Kind::Emulated(Emulated { ticks: Ticks { numerator, denominator } }) => Self {
+                line: "semihosting",
                 counter: "systick",
                 boot: "plain",
                 ticks: format!("Counter::Instructions {{ numerator: {numerator}, denominator: {denominator} }}"),
-                line_constant: format!("pub(crate) const UART: usize = {uart};\n"),
+                line_constant: String::new(),
             },
             Kind::Real(Real { boot }) => {
                 // Armv6-M and the baseline of Armv8-M have no cycle counter of their own.
@@ -103,7 +100,7 @@ fn main() {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     println!("cargo:rustc-check-cfg=cfg(model_inside)");
-    println!("cargo:rustc-check-cfg=cfg(board_line, values(\"cmsdk\", \"nrf51\", \"rtt\"))");
+    println!("cargo:rustc-check-cfg=cfg(board_line, values(\"semihosting\", \"rtt\"))");
     println!("cargo:rustc-check-cfg=cfg(board_counter, values(\"cycles\", \"systick\"))");
     println!("cargo:rustc-check-cfg=cfg(board_boot, values(\"plain\", \"nrf52\", \"rp2040\", \"rp2350\"))");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {

@@ -16,8 +16,7 @@ mod boot;
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
-#[cfg_attr(board_line = "cmsdk", path = "uart_cmsdk.rs")]
-#[cfg_attr(board_line = "nrf51", path = "uart_nrf51.rs")]
+#[cfg_attr(board_line = "semihosting", path = "semihosting.rs")]
 #[cfg_attr(board_line = "rtt", path = "rtt.rs")]
 mod line;
 #[cfg(target_os = "none")]

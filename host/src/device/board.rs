@@ -47,7 +47,7 @@ pub struct Board {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// In QEMU; its UART is the link.
+    /// In QEMU; semihosting is the link.
     Emulated(Emulated),
     /// On the desk, behind a debug probe, which is the link (RTT).
     Real(Chip),
@@ -61,10 +61,6 @@ pub struct Emulated {
     pub machine: String,
     /// Further arguments.
     pub arguments: Vec<String>,
-    /// Address of the UART that carries the link.
-    pub uart: u64,
-    /// The driver of that UART.
-    pub uart_driver: String,
     /// What a tick of its counter is.
     pub ticks: TickRatio,
 }

@@ -11,7 +11,7 @@ pub enum FlashUse {
     Engine,
     /// The arithmetic.
     Kernels,
-    /// Answers requests, with the UART, the log, the meter and the start-up.
+    /// Answers requests, with the link, the log, the meter and the start-up.
     Server,
     /// What panics say and how.
     Panics,
@@ -44,7 +44,7 @@ impl FlashUse {
         match self {
             Self::Engine => "engine",
             Self::Kernels => "kernels",
-            Self::Server => "server, UART, start-up",
+            Self::Server => "server, link, start-up",
             Self::Panics => "panics and their text",
             Self::Library => "compiler's library",
             Self::Unnamed => "unnamed constants, gaps",

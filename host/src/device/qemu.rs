@@ -1,4 +1,4 @@
-//! A board in QEMU: the emulator as a child process, its UART as our link.
+//! A board in QEMU: the emulator as a child process, its semihosting channel as our link.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -39,7 +39,9 @@ impl Qemu {
         let stored = stored.transpose().map_err(io)?;
         let mut command = Command::new(program);
         command.args(["-machine", machine]).args(arguments);
-        command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel"]).arg(elf);
+        command.args(["-display", "none", "-monitor", "none", "-serial", "none"]);
+        // The board reads our pipe as the emulator's standard input, many bytes a call. When the pipe ends, so does the emulator.
+        command.args(["-semihosting-config", "enable=on,target=native", "-kernel"]).arg(elf);
         if let Some(file) = &stored {
             // In QEMU's options a comma within a value is doubled.
             let path = file.path().display().to_string().replace(',', ",,");
