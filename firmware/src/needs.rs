@@ -38,6 +38,8 @@ pub enum Need {
     SingleColumns,
     /// A dense layer by fast kernels.
     Dense,
+    /// A depthwise convolution by the fast kernel.
+    Depthwise,
 }
 
 /// The first bit of those that stand for the bitwidths of convolutions, and of dense layers, by fast kernels.
@@ -64,6 +66,10 @@ impl Needs {
             add(Need::Add as u32, matches!(op, Op::Add(_)));
             if let Op::Conv2d(op) = &op {
                 add(Need::PortableConv2d as u32, !fast);
+                if op.groups > 1 {
+                    add(Need::Depthwise as u32, fast);
+                    continue;
+                }
                 add(Need::PooledConv2d as u32, fast && op.pool.is_some());
                 add(Need::PlainConv2d as u32, fast && op.pool.is_none());
                 add(Need::Padding as u32, fast && op.padding != [0; 4]);

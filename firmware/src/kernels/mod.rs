@@ -15,15 +15,18 @@ use dsp_outputs::outputs;
 
 pub(crate) mod class_name;
 mod core_class;
+mod depthwise;
 #[cfg(core_class = "armv7em")]
 mod dsp_outputs;
 mod duo;
 pub mod lanes;
 pub mod portable;
 pub mod stacks;
+mod sum;
 
 pub use core_class::CoreClass;
-pub use portable::{add, pool};
+pub use portable::pool;
+pub use sum::add;
 
 /// Whether a core of that class has kernels of its own for `op`, rather than portable ones.
 #[must_use]
@@ -36,6 +39,7 @@ fn fast_scratch_bytes(op: &Op<'_>, class: CoreClass) -> Option<usize> {
     lanes::scratch_bytes(op, class)
         .or_else(|| duo::scratch_bytes(op, class))
         .or_else(|| stacks::scratch_bytes(op, class))
+        .or_else(|| depthwise::scratch_bytes(op).filter(|_| class != CoreClass::Portable))
 }
 
 /// Bytes of scratch that the kernel of `op` asks for on a core of that class.
@@ -64,6 +68,10 @@ pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
 /// A convolution by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
+    let depthwise = needed(Need::Depthwise) && class != CoreClass::Portable;
+    if depthwise && depthwise::conv2d(op, matrix, &mut places) {
+        return;
+    }
     let mut fast = || {
         (LANES_HERE && lanes::conv2d(class, op, matrix, &mut places))
             || (STACKS_HERE && stacks::conv2d(class, op, matrix, &mut places))
@@ -197,13 +205,17 @@ struct Scales<'a> {
 impl Scales<'_> {
     #[inline]
     fn apply(&self, row: usize, sum: i32) -> i32 {
-        let sum = sum.wrapping_add(self.bias[row]);
-        let (multiplier, shift) = (self.multiplier[row], self.shift[row]);
-        if cfg!(core_class = "armv6m") {
-            return ((high_word(sum, multiplier) >> (shift - MIN_CHANNEL_SHIFT)) + 1) >> 1;
-        }
-        Requantize { multiplier, shift }.apply_to_channel(sum)
+        scaled(sum.wrapping_add(self.bias[row]), self.multiplier[row], self.shift[row])
     }
+}
+
+/// [`Requantize::apply_to_channel`], the way that suits the core.
+#[inline]
+fn scaled(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
+    if cfg!(core_class = "armv6m") {
+        return ((high_word(accumulator, multiplier) >> (shift - MIN_CHANNEL_SHIFT)) + 1) >> 1;
+    }
+    Requantize { multiplier, shift }.apply_to_channel(accumulator)
 }
 
 /// The upper word of a product of which `b` is not negative, for cores that have the lower word only.
