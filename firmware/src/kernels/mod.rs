@@ -11,7 +11,7 @@ use releq_shared::requantize::{MIN_CHANNEL_SHIFT, Requantize, to_activation};
 use crate::arena::Places;
 use crate::needs::{self, Need, needed};
 #[cfg(core_class = "armv7em")]
-use dsp_outputs::outputs;
+use dsp_outputs::{outputs, outputs_of_quads};
 
 pub(crate) mod class_name;
 mod core_class;
@@ -192,6 +192,34 @@ impl<'a> Sink<'a> {
                 }
             }
         }
+    }
+}
+
+#[cfg(core_class = "armv7em")]
+impl Sink<'_> {
+    /// Whether [`Self::put_quads`] writes here: to tensors of 8 bits.
+    fn takes_quads(&self) -> bool {
+        self.kind == TensorKind::U8
+    }
+
+    /// Writes the outputs of four pixels, from element `at + first` on and `pixel` elements apart, of rows `first` and on: from the
+    /// sums of their stored codes, less corrections of the even and the odd rows, as `2 sum - correction`.
+    fn put_quads(
+        &mut self,
+        [at, pixel]: [usize; 2],
+        first: usize,
+        matrix: &Matrix<'_>,
+        sums: &[[i32; 4]],
+        corrections: [[i32; 4]; 2],
+    ) {
+        let rows = sums.len().min(matrix.bias.len() - first);
+        let scales = Scales {
+            bias: &matrix.bias[first..][..rows],
+            multiplier: &matrix.multiplier[first..][..rows],
+            shift: &matrix.shift[first..][..rows],
+        };
+        let bytes = &mut self.bytes[at + first..];
+        outputs_of_quads(&sums[..rows], corrections, &scales, self.zero_point, self.activation, bytes, pixel);
     }
 }
 

@@ -98,6 +98,11 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
             }));
         }
         layer.run(&window, position, |first, sums, correction| {
+            #[cfg(core_class = "armv7em")]
+            if count == PIXELS && sink.takes_quads() {
+                let corrections = correction.part(lanes, sums);
+                return sink.put_quads([at, rows], first, matrix, sums.as_chunks().0, corrections);
+            }
             correction.of_each(lanes, sums);
             for pixel in 0..count {
                 sink.put_rows(at + pixel * rows, first, matrix, &sums[pixel..], PIXELS);
