@@ -47,11 +47,16 @@ pub(crate) fn is_unpacked(op: &Conv2d<'_>) -> bool {
     op.weights.layout == Layout::Bitstream
 }
 
-/// Rows of such a convolution whose codes are unpacked together: as many as take no more scratch than the rest may.
+/// Rows of such a convolution whose codes are unpacked together: as many as take two fifths of the scratch.
 fn rows_unpacked(op: &Conv2d<'_>) -> usize {
     let (rows, columns) = (usize::from(op.output.channels), op.columns() as usize);
-    let blocks = (rows * columns).div_ceil(scratch_budget(op)).clamp(1, rows);
+    let blocks = (rows * columns).div_ceil(scratch_budget(op) * 2 / 5).clamp(1, rows);
     rows.div_ceil(blocks)
+}
+
+/// Rows that are computed in one go.
+pub(super) fn rows_at_once(op: &Conv2d<'_>) -> usize {
+    if is_unpacked(op) { rows_unpacked(op) } else { op.output.channels.into() }
 }
 
 /// Bytes of scratch for unpacked codes.
