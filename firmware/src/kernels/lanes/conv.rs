@@ -47,10 +47,11 @@ pub(crate) fn is_unpacked(op: &Conv2d<'_>) -> bool {
     op.weights.layout == Layout::Bitstream
 }
 
-/// Rows of such a convolution whose codes are unpacked together: as many as take two fifths of the scratch.
+/// Rows of such a convolution whose codes are unpacked together: as many as take twice what scratch the rest
+/// may take.
 fn rows_unpacked(op: &Conv2d<'_>) -> usize {
     let (rows, columns) = (usize::from(op.output.channels), op.columns() as usize);
-    let blocks = (rows * columns).div_ceil(scratch_budget(op) * 2 / 5).clamp(1, rows);
+    let blocks = (rows * columns).div_ceil(scratch_budget(op) * 2).clamp(1, rows);
     rows.div_ceil(blocks)
 }
 

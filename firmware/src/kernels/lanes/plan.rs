@@ -34,7 +34,7 @@ impl Plan {
     /// justify: a quarter of them, up to the next multiple of 32.
     pub(super) fn new(op: &Conv2d<'_>, lanes: Lanes) -> Self {
         let lines = rows_at_once(op).div_ceil(lanes.rows_per_word());
-        Self::within(scratch_budget(op) - unpacked_bytes(op), pairs_of(op, lanes), lines, lanes)
+        Self::within(scratch_budget(op), pairs_of(op, lanes), lines, lanes)
     }
 
     fn within(budget: usize, pairs: usize, lines: usize, lanes: Lanes) -> Self {
