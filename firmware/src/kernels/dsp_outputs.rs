@@ -1,8 +1,6 @@
 //! Requantisation to bytes in assembly, for cores with SMMUL: of rows, and of rows of four pixels.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use releq_shared::blob::Activation;
 
 use super::Scales;
@@ -63,7 +61,7 @@ pub(super) fn outputs(
 /// smallest. As the smallest is not above the largest, both distances fit a byte.
 #[unsafe(naked)]
 extern "C" fn run(_: &Arguments) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "ldm.w r0, {{r0-r10}}",
         "2:",
@@ -181,7 +179,7 @@ macro_rules! row {
 
 #[unsafe(naked)]
 extern "C" fn quads(_: &Quads) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         // To the stack: corrections, what ends the arithmetic, the end of the sums.
         "add.w r12, r0, #76",

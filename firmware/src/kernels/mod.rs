@@ -13,6 +13,36 @@ use crate::needs::{self, Need, needed};
 #[cfg(core_class = "armv7em")]
 use dsp_outputs::{outputs, outputs_of_quads};
 
+/// The body of a naked function. Link-time optimisation hands it to an assembler that knows the target but not the core, so it names
+/// the core itself where the target does not imply the instructions that kernels use.
+#[cfg(target_arch = "arm")]
+macro_rules! kernel_asm {
+    ($($lines:tt)*) => {
+        core::arch::naked_asm!(core_directive!(), $($lines)*)
+    };
+}
+
+#[cfg(all(target_arch = "arm", core_class = "armv81m-mve"))]
+macro_rules! core_directive {
+    () => {
+        ".cpu cortex-m55"
+    };
+}
+
+#[cfg(all(target_arch = "arm", core_class = "armv7em", armv8m))]
+macro_rules! core_directive {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+
+#[cfg(all(target_arch = "arm", not(any(core_class = "armv81m-mve", all(core_class = "armv7em", armv8m)))))]
+macro_rules! core_directive {
+    () => {
+        ""
+    };
+}
+
 pub(crate) mod class_name;
 mod core_class;
 mod depthwise;

@@ -1,7 +1,5 @@
 //! Dot products of nine weights in assembly, for cores with all of Thumb-2: two sums at a time.
 
-use core::arch::naked_asm;
-
 /// What the loops are told, in the order in which they load it.
 #[repr(C)]
 pub(super) struct Arguments {
@@ -34,7 +32,7 @@ macro_rules! products {
 /// two sums, r4 to r12: weights.
 #[unsafe(naked)]
 pub(super) extern "C" fn dots_of_neighbours(_: &Arguments) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "ldrd r1, r2, [r0, #44]",
         "push {{r1, r2}}",
@@ -69,7 +67,7 @@ pub(super) extern "C" fn dots_of_neighbours(_: &Arguments) {
 /// Sums whose words lie any way apart, lr holding that way.
 #[unsafe(naked)]
 pub(super) extern "C" fn dots(_: &Arguments) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "ldrd r1, r2, [r0, #44]",
         "ldr.w lr, [r0, #52]",

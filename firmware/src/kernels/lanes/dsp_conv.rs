@@ -5,8 +5,6 @@
 //! the group's code in the middle, at the slot from which on there are codes.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use releq_shared::layout::Lanes;
 
 use super::{PIXELS, Strip};
@@ -120,7 +118,7 @@ pub(super) fn clear(sums: &mut [i32]) {
 
 #[unsafe(naked)]
 extern "C" fn clear_between(_: *mut i32, _: *mut i32) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4, lr}}",
         "movs r2, #0",
         "movs r3, #0",
@@ -164,7 +162,7 @@ macro_rules! single {
     ($name:ident, mask: $mask:literal, widen: $widen:literal, slots: [$($and:literal),+]) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
-            naked_asm!(
+            kernel_asm!(
                 "push {{r4-r11, lr}}",
                 "ldm r0, {{r1-r8}}",
                 // r9: the slot where what is left enters, r10: where a row starts, r11: what comes behind its groups.
@@ -275,7 +273,7 @@ macro_rules! twin {
     ) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
-            naked_asm!(
+            kernel_asm!(
                 "push {{r4-r11, lr}}",
                 "ldm r0, {{r1-r8}}",
                 "mov lr, r3",

@@ -19,6 +19,7 @@ use crate::needs::{self, Need, needed};
 /// What all placements of a convolution have in common.
 pub(super) struct Spread<'a> {
     op: &'a Conv2d<'a>,
+    #[cfg_attr(core_class = "armv7em", allow(dead_code))]
     lanes: Lanes,
     input: &'a [u8],
     channels: usize,
