@@ -104,8 +104,17 @@ fn unpack_width<const WIDTH: usize>(stream: &[u8], first: usize, codes: &mut [u8
     let shift = first * WIDTH % 8;
     let mut byte = first * WIDTH / 8;
     for group in codes.chunks_mut(8) {
-        let mut window = [0; 16];
         let whole = &stream[byte..];
+        if let (Ok(group), 0, true) = (<&mut [u8; 8]>::try_from(&mut *group), shift, whole.len() >= WIDTH) {
+            // Whole bytes, all of whose shifts are known here.
+            let mut window = [0; 8];
+            window[..WIDTH].copy_from_slice(&whole[..WIDTH]);
+            let window = u64::from_le_bytes(window);
+            *group = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (window >> (i * WIDTH)) as u8 & mask);
+            byte += WIDTH;
+            continue;
+        }
+        let mut window = [0; 16];
         let len = if whole.len() > WIDTH { WIDTH + 1 } else { whole.len() };
         window[..len].copy_from_slice(&whole[..len]);
         assert!(len * 8 >= shift + group.len() * WIDTH, "the stream is too short");
