@@ -210,7 +210,7 @@ impl Workshop {
             true => data::Location::Embedded,
             false => data::locate(&config.dataset)?,
         };
-        let mut data = data::load_from(&config.dataset, &location, config.seed)?;
+        let mut data = data::load_for(&config.dataset, &location, config.seed, graph.input(), progress)?;
         data.grid = config.pixels.unwrap_or(data.grid);
         if graph.input() != data.train.shape {
             return Err(StageError::OtherImages {
