@@ -254,6 +254,13 @@ impl From<zoo::ZooError> for StageError {
     }
 }
 
+/// Says at a training's first step if it is not its first of all.
+fn tell_resumed(progress: &Progress, stage: &str, step: usize, begun: &mut bool) {
+    if !std::mem::replace(begun, true) && step > 1 {
+        progress.say(format_args!("{stage:>12} goes on after {} steps", step - 1));
+    }
+}
+
 /// Accuracy as people write it.
 #[must_use]
 pub fn percent(share: f64) -> String {
