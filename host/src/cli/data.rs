@@ -43,6 +43,7 @@ pub(super) fn run(args: &DataArgs) -> anyhow::Result<()> {
                     Err(error) => println!("{name:<10} {error}"),
                 }
             }
+            println!("folder:PATH images of your own, a folder for each class (docs/data.md)");
             Ok(())
         }
         Some(Action::Fetch { name }) => {

@@ -8,7 +8,7 @@ use super::table;
 use crate::compute::Devices;
 use crate::device::board;
 use crate::progress::Progress;
-use crate::run::{RunConfig, RunFolder};
+use crate::run::{RunConfig, RunFolder, RunLock};
 use crate::stages::{self, MeasureOptions, Workshop};
 
 /// Do the whole job on LeNet and MNIST: train, search, fine-tune, pack, boot a board, measure
@@ -78,6 +78,9 @@ fn remove_run(out: &std::path::Path) -> anyhow::Result<()> {
         "{} holds no run, so --fresh will not delete it; choose another --out",
         out.display()
     );
+    // Not while another process works in it.
+    let lock = RunLock::take(out)?;
     std::fs::remove_dir_all(out)?;
+    drop(lock);
     Ok(())
 }

@@ -27,7 +27,7 @@ pub(super) struct ImportArgs {
     /// Its weights, a safetensors file with LAYER.weight and so on
     #[arg(long, requires = "network")]
     weights: Option<PathBuf>,
-    /// The data set, one of `releq data` [default: by the network's input]
+    /// The data set, one of `releq data`, or folder:PATH (docs/data.md) [default: by the network's input]
     #[arg(long)]
     dataset: Option<String>,
     /// The network was trained on (pixel / 255 - MEAN) / STD: its mean, one number or one a channel
@@ -71,7 +71,7 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
             "note"
         ));
     }
-    let dataset = described::dataset_for(&graph, args.dataset.as_deref())?;
+    let dataset = crate::data::resolved(&described::dataset_for(&graph, args.dataset.as_deref())?)?;
     let mut config = RunConfig::of(stages::files::NETWORK, &dataset);
     config.seed = args.seed.unwrap_or(config.seed);
     let import = Import { graph, weights, normalisation };

@@ -55,7 +55,10 @@ pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
     let dataset = blob.header().dataset.to_owned();
     let embedded = run.as_ref().is_some_and(|run| run.config().embedded_data);
     let location = if embedded { data::Location::Embedded } else { data::locate(&dataset)? };
-    let data = data::load_from(&dataset, &location, blob.header().provenance.seed)?;
+    let input = blob.header().input;
+    let [height, width, channels] = [input.height, input.width, input.channels].map(|size| size as usize);
+    let input = crate::network::Shape { channels, height, width };
+    let data = data::load_for(&dataset, &location, blob.header().provenance.seed, input, progress)?;
     let measured = match &mut run {
         Some(run) => stages::measure(run, &board, &model, &data.test, options, progress)?,
         None => stages::measure_on(&board, &model, &data.test, options, progress)?.0,

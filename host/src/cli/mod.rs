@@ -15,6 +15,7 @@ mod measure;
 mod networks;
 mod new_run;
 mod pareto;
+mod report;
 mod search_options;
 mod stage;
 mod study;
@@ -48,6 +49,7 @@ enum Command {
     Compare(compare::CompareArgs),
     Study(study::StudyArgs),
     Pareto(pareto::ParetoArgs),
+    Report(report::ReportArgs),
     Ablate(ablate::AblateArgs),
     Bench(bench::BenchArgs),
     Firmware(firmware::FirmwareArgs),
@@ -74,6 +76,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Compare(args) => compare::run(args),
         Command::Study(args) => study::run(args),
         Command::Pareto(args) => pareto::run(args),
+        Command::Report(args) => report::run(args),
         Command::Ablate(args) => ablate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Firmware(args) => firmware::run(args),

@@ -16,7 +16,8 @@ pub(super) struct NewRun {
     /// The network, one of `releq networks`, or the file of your own (.toml, docs/networks.md)
     #[arg(long)]
     network: Option<String>,
-    /// The data set, one of `releq data` [default: the network's usual one]
+    /// The data set, one of `releq data`, or folder:PATH with train/CLASS/*.png or *.jpg (docs/data.md) [default: the
+    /// network's usual one]
     #[arg(long)]
     dataset: Option<String>,
     /// Adapt the network to images of so many channels, rows and columns
@@ -68,6 +69,7 @@ impl NewRun {
         config.train.lr = self.lr.unwrap_or(config.train.lr);
         config.seed = seed.unwrap_or(config.seed);
         let described = described::read(&self.of_file(out, &config.network))?;
+        config.dataset = crate::data::resolved(&config.dataset)?;
         crate::data::locate(&config.dataset)?;
         Ok(stages::start(out, config, described.text.as_deref())?)
     }

@@ -7,8 +7,8 @@ use crate::stages::{self, Pareto, percent};
 
 /// Show the frontier of cost and accuracy over all assignments that the run has evaluated
 ///
-/// Writes pareto.json, pareto.csv and pareto.svg into the run's folder, and how likely each bitwidth of each layer was over
-/// the search's episodes, as probabilities.csv and probabilities.svg.
+/// Writes pareto.json, .csv, .svg and .png into the run's folder, and how likely each bitwidth of each layer was over the
+/// search's episodes, as probabilities.csv, .svg and .png.
 #[derive(Args, Debug)]
 pub(super) struct ParetoArgs {
     #[command(flatten)]

@@ -78,6 +78,21 @@ impl Batches {
         seed: u64,
         device: &Device,
     ) -> candle_core::Result<Self> {
+        Self::after(0, source, batch, augmentation, seed, device)
+    }
+
+    /// The stream of [`Batches::new`] without its first `passed` batches.
+    ///
+    /// # Errors
+    /// As [`Batches::new`].
+    pub fn after(
+        passed: usize,
+        source: &ImageSource,
+        batch: usize,
+        augmentation: Augmentation,
+        seed: u64,
+        device: &Device,
+    ) -> candle_core::Result<Self> {
         let (images, grid) = (source.images.clone(), source.grid);
         let shape = [batch, images.shape.channels, images.shape.height, images.shape.width];
         let resident = source.resident(device, augmentation.shift)?;
@@ -87,7 +102,7 @@ impl Batches {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let values: [f32; 256] = std::array::from_fn(|pixel| grid.value(pixel as u8));
             let mut order: Vec<usize> = Vec::new();
-            loop {
+            for number in 0usize.. {
                 let mut draws = Vec::with_capacity(batch);
                 for _ in 0..batch {
                     if order.is_empty() {
@@ -96,6 +111,9 @@ impl Batches {
                     }
                     let Some(place) = order.pop() else { return };
                     draws.push(draw(place, augmentation, &mut rng));
+                }
+                if number < passed {
+                    continue;
                 }
                 let drawn = if assemble {
                     let mut pixels = Vec::with_capacity(batch * images.shape.elements());
@@ -198,6 +216,17 @@ mod tests {
         assert_ne!(seen, pass(2));
         seen.sort_unstable();
         assert_eq!(seen, (0..10).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn a_stream_goes_on_where_another_was_left() {
+        let augmentation = Augmentation { shift: 1, mirror: true };
+        let take = |passed: usize, count: usize| {
+            let mut batches = Batches::after(passed, &source(), 3, augmentation, 4, &Device::Cpu).unwrap();
+            let values = (0..count).map(|_| batches.take().unwrap().images.flatten_all().unwrap().to_vec1::<f32>());
+            values.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        assert_eq!(take(0, 12)[7..], take(7, 5));
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn append(images: &mut Images, bytes: &[u8]) -> Result<(), String> {
         if usize::from(record[0]) >= CLASSES.len() {
             return Err(format!("record {place} has label {}, there are {} classes", record[0], CLASSES.len()));
         }
-        images.labels.push(record[0]);
+        images.labels.push(u16::from(record[0]));
         images.pixels.extend_from_slice(&record[1..]);
     }
     Ok(())

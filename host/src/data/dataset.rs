@@ -33,7 +33,7 @@ pub struct Images {
     /// All pixels.
     pub pixels: Vec<u8>,
     /// One class an image, below `classes.len()`.
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
 }
 
 /// A data set: its training, validation and test parts.
@@ -109,11 +109,12 @@ impl Images {
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.shuffle(&mut rng);
         // Spread each class evenly over the order: image i of n of its class goes to place (i + 1/2) / n.
-        let mut totals = [0usize; 256];
+        let classes = self.labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
+        let mut totals = vec![0usize; classes];
         for &label in &self.labels {
             totals[usize::from(label)] += 1;
         }
-        let mut seen = [0usize; 256];
+        let mut seen = vec![0usize; classes];
         let mut places: Vec<(f64, usize)> = Vec::with_capacity(order.len());
         for place in order {
             let label = usize::from(self.labels[place]);
@@ -146,7 +147,7 @@ mod tests {
         Images {
             shape: Shape { channels: 2, height: 1, width: 2 },
             pixels: (0..count).flat_map(|i| [(i % 256) as u8, (i / 256) as u8, 7, 9]).collect(),
-            labels: (0..count).map(|i| (i % 5) as u8).collect(),
+            labels: (0..count).map(|i| (i % 5) as u16).collect(),
         }
     }
 

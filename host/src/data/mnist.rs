@@ -110,7 +110,7 @@ fn combine((shape, count, pixels): (Shape, usize, &[u8]), labels: &[u8]) -> Resu
     if count != labels.len() {
         return Err(format!("it has {} labels for {count} images", labels.len()));
     }
-    Ok(Images { shape, pixels: pixels.to_vec(), labels: labels.to_vec() })
+    Ok(Images { shape, pixels: pixels.to_vec(), labels: labels.iter().map(|&label| u16::from(label)).collect() })
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Data sets: where they are found, how they are fetched and checked, how they are split and batched.
 //!
 //! A data set is looked for in the folder that `RELEQ_DATA_DIR` names, then in the user's cache, where
-//! `releq data fetch` puts it. MNIST has a small embedded subset for when neither has it.
+//! `releq data fetch` puts it. MNIST has a small embedded subset for when neither has it. `folder:PATH` is a folder of
+//! images for each class, wherever it is.
 
 mod batches;
 mod cifar10;
 mod dataset;
 mod fetch;
+mod folder;
 mod mnist;
 mod resident;
 mod source;
@@ -18,6 +20,9 @@ pub use batches::{Augmentation, Batch, Batches};
 pub use dataset::{Dataset, Images, PixelGrid};
 pub use fetch::{FetchError, fetch};
 pub use source::ImageSource;
+
+use crate::network::Shape;
+use crate::progress::Progress;
 
 /// The names that [`load`] knows.
 pub const NAMES: [&str; 4] = ["mnist", "fashion-mnist", "cifar10", "svhn"];
@@ -32,7 +37,11 @@ const VALIDATION_IMAGES: usize = 5000;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// No data set of that name.
-    #[error("there is no data set called {name:?}{}; known are {}", crate::suggest::hint(name, &NAMES), NAMES.join(", "))]
+    #[error(
+        "there is no data set called {name:?}{}; known are {}, and folder:PATH for images of your own (docs/data.md)",
+        crate::suggest::hint(name, &NAMES),
+        NAMES.join(", ")
+    )]
     Unknown {
         /// The name asked for.
         name: String,
@@ -73,6 +82,17 @@ pub enum DataError {
         /// What is wrong.
         reason: String,
     },
+    /// A folder of images is not laid out as it should be.
+    #[error("{}: {reason}; docs/data.md tells how a folder of images is laid out", path.display())]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Somebody asked it to stop.
+    #[error("stopped")]
+    Stopped,
 }
 
 /// Where a data set is.
@@ -84,6 +104,8 @@ pub enum Location {
     Cache(PathBuf),
     /// In the program: a subset.
     Embedded,
+    /// A folder of images for each class.
+    Folder(PathBuf),
 }
 
 impl std::fmt::Display for Location {
@@ -92,6 +114,7 @@ impl std::fmt::Display for Location {
             Self::DataDir(path) => write!(f, "{} ({DATA_DIR_VARIABLE})", path.display()),
             Self::Cache(path) => write!(f, "{} (cache)", path.display()),
             Self::Embedded => f.write_str("the embedded subset"),
+            Self::Folder(path) => path.display().fmt(f),
         }
     }
 }
@@ -112,6 +135,9 @@ pub fn locate(name: &str) -> Result<Location, DataError> {
 }
 
 fn locate_in(name: &str, data_dir: Option<&Path>, cache: Option<&Path>) -> Result<Location, DataError> {
+    if let Some(path) = folder::path_of(name) {
+        return Ok(Location::Folder(folder::existing(path)?));
+    }
     if !NAMES.contains(&name) {
         return Err(DataError::Unknown { name: name.to_owned() });
     }
@@ -138,6 +164,31 @@ fn locate_in(name: &str, data_dir: Option<&Path>, cache: Option<&Path>) -> Resul
     if name == "mnist" { Ok(Location::Embedded) } else { Err(DataError::Missing { name: name.to_owned(), looked }) }
 }
 
+/// A data set's name as a run keeps it: a folder's path is made absolute.
+///
+/// # Errors
+/// [`DataError::Layout`] if there is no such folder.
+pub fn resolved(name: &str) -> Result<String, DataError> {
+    folder::path_of(name).map_or_else(|| Ok(name.to_owned()), folder::resolved)
+}
+
+/// As [`load_from`], in the shape of a network's input where the data set takes any: a folder of images does.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for(
+    name: &str,
+    location: &Location,
+    seed: u64,
+    input: Shape,
+    progress: Progress,
+) -> Result<Dataset, DataError> {
+    match location {
+        Location::Folder(path) => folder::load(path, input, seed, cache_folder("folders").as_deref(), progress),
+        _ => load_from(name, location, seed),
+    }
+}
+
 /// Loads a data set and splits it: the test part is the data set's own, the validation part comes off the training part.
 /// The embedded digits are split into 3,500 / 500 / 1,000.
 ///
@@ -147,13 +198,13 @@ pub fn load(name: &str, seed: u64) -> Result<Dataset, DataError> {
     load_from(name, &locate(name)?, seed)
 }
 
-/// As [`load`], from a given place.
+/// As [`load`], from a given place that knows the images' shape; [`load_for`] for any place.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_from(name: &str, location: &Location, seed: u64) -> Result<Dataset, DataError> {
     let digits = || (0..10).map(|digit| digit.to_string()).collect();
-    let (all, test, classes, grid): (_, _, Vec<String>, _) = match (name, location) {
+    let (all, test, classes, grid): (Images, Images, Vec<String>, _) = match (name, location) {
         ("mnist", Location::Embedded) => {
             let digits_5k = mnist::embedded()?;
             let mut parts = digits_5k.split(&[1000], EMBEDDED_TEST_SEED);
@@ -178,6 +229,10 @@ pub fn load_from(name: &str, location: &Location, seed: u64) -> Result<Dataset, 
             let classes = cifar10::CLASSES.iter().map(|&class| class.to_owned()).collect();
             let train = cifar10::load(folder, &cifar10::TRAIN_FILES)?;
             (train, cifar10::load(folder, &cifar10::TEST_FILES)?, classes, CIFAR10_GRID)
+        }
+        (_, Location::Folder(path)) => {
+            let reason = "its images take the shape of a network's input, which is not known here".to_owned();
+            return Err(DataError::Layout { path: path.clone(), reason });
         }
         _ => return Err(DataError::Unknown { name: name.to_owned() }),
     };

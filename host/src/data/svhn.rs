@@ -65,7 +65,7 @@ fn parse(bytes: &[u8]) -> Result<Images, String> {
     labels.iter_mut().filter(|label| **label == CLASSES).for_each(|label| *label = 0);
     match labels.iter().find(|&&label| label >= CLASSES) {
         Some(label) => Err(format!("label {label} is no digit")),
-        None => Ok(Images { shape: SHAPE, pixels, labels }),
+        None => Ok(Images { shape: SHAPE, pixels, labels: labels.into_iter().map(u16::from).collect() }),
     }
 }
 

@@ -16,7 +16,7 @@ pub use scaled::{fitted_steps, weight_grid};
 use crate::train::ops::{WeightGrid, fake_quantize_weights, squash, squashed, weight_codes};
 
 /// How weights are rounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quantizer {
     /// `2^k` levels with a learned step for each output channel (LSQ); BWN at one bit.

@@ -1,8 +1,10 @@
 //! The picture of cost and accuracy.
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::SIZE;
+use super::picture::{self, Picture};
 use crate::stages::Pareto;
 
 const GREY: RGBColor = RGBColor(170, 170, 170);
@@ -10,15 +12,20 @@ const TEAL: RGBColor = RGBColor(0, 121, 140);
 const ORANGE: RGBColor = RGBColor(209, 73, 0);
 
 /// Every assignment by its cost and its accuracy after a short fine-tune: the frontier, the float network, the bound, the
-/// search's choice, and what long fine-tunes made of some. Empty if there is nothing to draw.
+/// search's choice, and what long fine-tunes made of some. None if there is nothing to draw.
 #[must_use]
-pub fn frontier_svg(pareto: &Pareto) -> String {
-    let mut svg = String::new();
-    // An SVG is written into a string, which cannot fail; a picture without points has no axes.
-    if pareto.points.is_empty() || draw(pareto, &mut svg).is_err() { String::new() } else { svg }
+pub fn frontier(pareto: &Pareto) -> Option<Picture> {
+    // Without points there are no axes.
+    if pareto.points.is_empty() {
+        return None;
+    }
+    Picture::draw(SIZE, |root| draw(pareto, root), |root| draw(pareto, root))
 }
 
-fn draw(pareto: &Pareto, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn draw<DB: DrawingBackend>(pareto: &Pareto, root: &DrawingArea<DB, Shift>) -> picture::Drawn
+where
+    DB::ErrorType: 'static,
+{
     let by_bits = pareto.cost == "mean-bits";
     let of_cost = |cost: f64| if by_bits { cost * 8.0 } else { cost };
     let axis = if by_bits { "mean bits".to_owned() } else { format!("{} (1 at 8 bits everywhere)", pareto.cost) };
@@ -40,9 +47,8 @@ fn draw(pareto: &Pareto, svg: &mut String) -> Result<(), Box<dyn std::error::Err
     // Hopeless assignments would press all others against the upper edge.
     let low = low.max(float - 20.0);
     let (wide, tall) = ((right - left).max(0.1) * 0.04, (high - low).max(0.1) * 0.06);
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
+    let mut chart = ChartBuilder::on(root)
         .caption(format!("{} on {}", pareto.network, pareto.dataset), ("sans-serif", 22))
         .margin(12)
         .x_label_area_size(44)
@@ -95,7 +101,5 @@ fn draw(pareto: &Pareto, svg: &mut String) -> Result<(), Box<dyn std::error::Err
         .label_font(("sans-serif", 14))
         .draw()?;
     root.present()?;
-    drop(chart);
-    drop(root);
     Ok(())
 }

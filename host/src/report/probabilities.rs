@@ -3,6 +3,7 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use super::picture::{self, Picture};
 use super::{Episodes, SIZE};
 
 /// Colours of the actions, from the lowest bitwidth up.
@@ -37,23 +38,33 @@ pub fn probabilities_csv(episodes: &[Episodes]) -> String {
 }
 
 /// A panel a step, a line an action, under their names: the layers' and the bitwidths', where actions are flexible. Steps without a
-/// name are numbered. Empty without updates.
+/// name are numbered. None without updates.
 #[must_use]
-pub fn probabilities_svg(episodes: &[Episodes], steps: &[String], actions: &[String]) -> String {
-    let mut svg = String::new();
-    // An SVG is written into a string, which cannot fail.
-    if episodes.is_empty() || draw(episodes, steps, actions, &mut svg).is_err() { String::new() } else { svg }
+pub fn probabilities(episodes: &[Episodes], names: &[String], actions: &[String]) -> Option<Picture> {
+    let steps = episodes.iter().map(|update| update.probabilities.len()).max()?;
+    let size = (SIZE.0, 190 * rows_of(steps) as u32 + 30);
+    Picture::draw(
+        size,
+        |root| draw(episodes, steps, names, actions, root),
+        |root| draw(episodes, steps, names, actions, root),
+    )
 }
 
-fn draw(
+fn rows_of(steps: usize) -> usize {
+    steps.div_ceil(COLUMNS).max(1)
+}
+
+fn draw<DB: DrawingBackend>(
     episodes: &[Episodes],
+    steps: usize,
     names: &[String],
     actions: &[String],
-    svg: &mut String,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let steps = episodes.iter().map(|update| update.probabilities.len()).max().unwrap_or(0);
-    let rows = steps.div_ceil(COLUMNS).max(1);
-    let root = SVGBackend::with_string(svg, (SIZE.0, 190 * rows as u32 + 30)).into_drawing_area();
+    root: &DrawingArea<DB, Shift>,
+) -> picture::Drawn
+where
+    DB::ErrorType: 'static,
+{
+    let rows = rows_of(steps);
     root.fill(&WHITE)?;
     let (title, rest) = root.split_vertically(30);
     title.draw(&Text::new("probability of each action over the episodes:", (12, 8), ("sans-serif", 15)))?;
@@ -70,12 +81,15 @@ fn draw(
     Ok(())
 }
 
-fn panel(
-    area: &DrawingArea<SVGBackend<'_>, Shift>,
+fn panel<DB: DrawingBackend>(
+    area: &DrawingArea<DB, Shift>,
     episodes: &[Episodes],
     step: usize,
     name: &str,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> picture::Drawn
+where
+    DB::ErrorType: 'static,
+{
     let last = episodes.last().map_or(1, |update| update.done) as f64;
     let mut chart = ChartBuilder::on(area)
         .caption(name, ("sans-serif", 14))
@@ -108,12 +122,19 @@ mod tests {
 
     #[test]
     fn each_step_has_its_panel_and_each_action_its_line() {
-        assert!(probabilities_svg(&[], &[], &[]).is_empty() && probabilities_csv(&[]).is_empty());
+        assert!(probabilities(&[], &[], &[]).is_none() && probabilities_csv(&[]).is_empty());
         let update = |done| Episodes { done, probabilities: vec![vec![0.25, 0.75]; 5] };
         let episodes = [update(4), update(8)];
-        let svg = probabilities_svg(&episodes, &["conv1".to_owned()], &["1 bit".to_owned()]);
+        let picture = probabilities(&episodes, &["conv1".to_owned()], &["1 bit".to_owned()]).unwrap();
+        let svg = picture.svg;
         assert!(svg.contains("conv1") && svg.contains("1 bit") && !svg.contains("step 1"), "{svg}");
         assert!(svg.contains("step 5") && !svg.contains("step 6"), "{svg}");
+        let png = image::load_from_memory(&picture.png).unwrap().to_rgb8();
+        assert_eq!(png.dimensions(), (SIZE.0, 190 * 2 + 30));
+        // Letters are there too: the title's line is not white.
+        let title = (0..300).flat_map(|x| (5..25).map(move |y| (x, y)));
+        let dark = title.filter(|&(x, y)| png.get_pixel(x, y).0.iter().all(|&value| value < 100)).count();
+        assert!(dark > 100, "{dark} dark pixels in the title");
         assert_eq!(probabilities_csv(&episodes).lines().count(), 1 + 2 * 5 * 2);
     }
 }

@@ -1,11 +1,12 @@
 //! `config.toml`: what was asked for.
 
+use releq_shared::Bitwidth;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Augmentation, PixelGrid};
 use crate::network::zoo;
-use crate::quantize::Quantizer;
-use crate::search::{Reward, SearchConfig};
+use crate::quantize::{Quantizer, UndefinedAtOneBit};
+use crate::search::{ActionSet, Reward, SearchConfig};
 use crate::train::{Distillation, FitConfig};
 
 /// What was asked for. Every field has a default; a config.toml names them all.
@@ -127,12 +128,60 @@ impl RunConfig {
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// As TOML with a comment above each setting: what config.toml holds.
+    #[must_use]
+    pub fn to_commented_toml(&self) -> String {
+        super::comments::with_comments(&self.to_toml())
+    }
+
     /// From TOML.
     ///
     /// # Errors
     /// What is wrong, with its place.
     pub fn from_toml(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// The same with one setting changed, named by its place, as in `search.ppo.clip`.
+    ///
+    /// # Errors
+    /// That there is no such setting, with the nearest one, or what values it takes.
+    pub fn with(&self, key: &str, value: &toml::Value) -> Result<Self, String> {
+        let mut whole = toml::Table::try_from(self).map_err(|error| error.to_string())?;
+        let (sections, name) = key.rsplit_once('.').map_or((None, key), |(sections, name)| (Some(sections), name));
+        let mut table = &mut whole;
+        for section in sections.into_iter().flat_map(|sections| sections.split('.')) {
+            let known: Vec<String> =
+                table.iter().filter(|(_, value)| value.is_table()).map(|(key, _)| key.clone()).collect();
+            table = match table.get_mut(section) {
+                Some(toml::Value::Table(inner)) => inner,
+                _ => {
+                    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                    let hint = crate::suggest::hint(section, &known);
+                    return Err(format!("there is no section {section:?}{hint}; there are {}", known.join(", ")));
+                }
+            };
+        }
+        // Numbers with and without a point are one to people.
+        let value = match (table.get(name), value) {
+            (Some(toml::Value::Float(_)), toml::Value::Integer(whole)) => toml::Value::Float(*whole as f64),
+            _ => value.clone(),
+        };
+        table.insert(name.to_owned(), value);
+        toml::Value::Table(whole).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    /// Refuses bits to choose from, or pinned, that the quantiser is not defined for. A scan begins with one bit.
+    ///
+    /// # Errors
+    /// [`UndefinedAtOneBit`].
+    pub fn check_quantizer(&self) -> Result<(), UndefinedAtOneBit> {
+        let offered = match &self.search.actions {
+            ActionSet::List(list) => list.clone(),
+            ActionSet::Auto(_) => vec![1],
+        };
+        let bits = offered.iter().chain(self.search.pinned.values()).filter_map(|&bits| Bitwidth::new(bits).ok());
+        self.quantizer.kind.check(bits)
     }
 
     /// The first line in which two configurations differ, if they do.

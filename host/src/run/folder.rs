@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Log, RunConfig, RunResult, files};
+use super::{Log, RunConfig, RunLock, RunResult, files};
 
 /// What can go wrong with a run's folder.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,14 @@ pub enum RunError {
         /// The first setting that differs.
         difference: String,
     },
+    /// Another process works in the folder.
+    #[error("{} is in use by {holder}; wait until it has ended, or choose another folder", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// What the other process says of itself.
+        holder: String,
+    },
     /// The folder is no run.
     #[error("{} holds no run (no config.toml); start one with `releq train --out {}`", path.display(), path.display())]
     NoRun {
@@ -66,6 +75,8 @@ pub struct RunFolder {
     pub result: RunResult,
     /// The run's log.
     pub log: Log,
+    /// Absent in a run that is only looked at.
+    _lock: Option<Arc<RunLock>>,
 }
 
 impl RunFolder {
@@ -74,6 +85,8 @@ impl RunFolder {
     /// # Errors
     /// [`RunError::OtherConfig`] if another run is there, or what the system says.
     pub fn create(path: &Path, config: RunConfig) -> Result<Self, RunError> {
+        fs::create_dir_all(path).map_err(|source| RunError::Io { action: "create", path: path.to_owned(), source })?;
+        let lock = RunLock::take(path)?;
         if path.join("config.toml").exists() {
             let run = Self::open(path)?;
             return match run.config.difference(&config) {
@@ -81,47 +94,43 @@ impl RunFolder {
                 Some(difference) => Err(RunError::OtherConfig { path: path.to_owned(), difference }),
             };
         }
-        fs::create_dir_all(path).map_err(|source| RunError::Io { action: "create", path: path.to_owned(), source })?;
-        write_atomically(&path.join("config.toml"), config.to_toml().as_bytes())?;
+        write_atomically(&path.join("config.toml"), config.to_commented_toml().as_bytes())?;
         let result = RunResult {
             network: config.network.clone(),
             dataset: config.dataset.clone(),
             seed: config.seed,
             ..RunResult::default()
         };
-        Self::with(path, config, result)
+        Self::with(path, config, result, lock)
     }
 
     /// Opens an existing run.
     ///
     /// # Errors
-    /// [`RunError::NoRun`] if there is none, [`RunError::Damaged`] if its files cannot be understood.
+    /// [`RunError::NoRun`] if there is none, [`RunError::Busy`] if another process has it, [`RunError::Damaged`] if its
+    /// files cannot be understood.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        let config_path = path.join("config.toml");
-        if !config_path.exists() {
+        if !path.join("config.toml").exists() {
             return Err(RunError::NoRun { path: path.to_owned() });
         }
-        let config = RunConfig::from_toml(&read_text(&config_path)?)
-            .map_err(|reason| RunError::Damaged { path: config_path, reason })?;
-        let result_path = path.join("result.json");
-        let result = if result_path.exists() {
-            serde_json::from_str(&read_text(&result_path)?)
-                .map_err(|error| RunError::Damaged { path: result_path, reason: error.to_string() })?
-        } else {
-            RunResult {
-                network: config.network.clone(),
-                dataset: config.dataset.clone(),
-                seed: config.seed,
-                ..RunResult::default()
-            }
-        };
-        Self::with(path, config, result)
+        let lock = RunLock::take(path)?;
+        let (config, result) = read(path)?;
+        Self::with(path, config, result, lock)
     }
 
-    fn with(path: &Path, config: RunConfig, result: RunResult) -> Result<Self, RunError> {
+    /// Looks at a run that another process may be working on: what is to be written, the log included, is not its.
+    ///
+    /// # Errors
+    /// As [`RunFolder::open`].
+    pub fn look(path: &Path) -> Result<Self, RunError> {
+        let (config, result) = read(path)?;
+        Ok(Self { path: path.to_owned(), config, result, log: Log::none(), _lock: None })
+    }
+
+    fn with(path: &Path, config: RunConfig, result: RunResult, lock: Arc<RunLock>) -> Result<Self, RunError> {
         let log_path = path.join("log.jsonl");
         let log = Log::open(&log_path).map_err(|source| RunError::Io { action: "write", path: log_path, source })?;
-        Ok(Self { path: path.to_owned(), config, result, log })
+        Ok(Self { path: path.to_owned(), config, result, log, _lock: Some(lock) })
     }
 
     /// Writes other settings into config.toml.
@@ -129,7 +138,7 @@ impl RunFolder {
     /// # Errors
     /// What the system says; the old settings then stay.
     pub fn set_config(&mut self, config: RunConfig) -> Result<(), RunError> {
-        write_atomically(&self.file("config.toml"), config.to_toml().as_bytes())?;
+        write_atomically(&self.file("config.toml"), config.to_commented_toml().as_bytes())?;
         self.config = config;
         Ok(())
     }
@@ -140,13 +149,12 @@ impl RunFolder {
         self.file(files::SEARCH).exists() || self.file(files::SEARCH_CHECKPOINT).exists()
     }
 
-    /// Deletes the search and what was made of its choice. Networks in float, and the record of short fine-tunes, stay.
+    /// Deletes these of the run's files, as far as they are there.
     ///
     /// # Errors
     /// What the system says.
-    pub fn forget_search(&mut self) -> Result<(), RunError> {
-        // The last made goes first: what is left after a failure is a whole run up to some stage.
-        for name in [files::MODEL, files::FINETUNED, files::SEARCH, files::SEARCH_CHECKPOINT, files::SCAN] {
+    pub fn forget(&self, names: &[&str]) -> Result<(), RunError> {
+        for name in names {
             let path = self.file(name);
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -155,6 +163,20 @@ impl RunFolder {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Deletes the search and what was made of its choice, in result.json too. Networks in float, and the record of short
+    /// fine-tunes, stay.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forget_search(&mut self) -> Result<(), RunError> {
+        // The last made goes first: what is left after a failure is a whole run up to some stage.
+        self.forget(&[files::MODEL, files::FINETUNED, files::SEARCH, files::SEARCH_CHECKPOINT, files::SCAN])?;
+        self.forget(&files::PICTURES)?;
+        self.result = std::mem::take(&mut self.result).without_search();
+        self.save_result()?;
         let tried = self.file(files::TRIED);
         match fs::remove_dir_all(&tried) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -202,6 +224,29 @@ impl RunFolder {
         json.push(b'\n');
         write_atomically(&path, &json)
     }
+}
+
+/// A run's settings, and what it has shown so far.
+fn read(path: &Path) -> Result<(RunConfig, RunResult), RunError> {
+    let config_path = path.join("config.toml");
+    if !config_path.exists() {
+        return Err(RunError::NoRun { path: path.to_owned() });
+    }
+    let config = RunConfig::from_toml(&read_text(&config_path)?)
+        .map_err(|reason| RunError::Damaged { path: config_path, reason })?;
+    let result_path = path.join("result.json");
+    let result = if result_path.exists() {
+        serde_json::from_str(&read_text(&result_path)?)
+            .map_err(|error| RunError::Damaged { path: result_path, reason: error.to_string() })?
+    } else {
+        RunResult {
+            network: config.network.clone(),
+            dataset: config.dataset.clone(),
+            seed: config.seed,
+            ..RunResult::default()
+        }
+    };
+    Ok((config, result))
 }
 
 fn read_text(path: &Path) -> Result<String, RunError> {

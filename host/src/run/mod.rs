@@ -4,7 +4,9 @@
 //! config.toml              what was asked for; a run never mixes two configurations
 //! network.toml             the network's description, if it is not one of the zoo
 //! log.jsonl                everything that happened, one JSON object a line
+//! run.lock                 locked by the process that has the folder
 //! float.safetensors        the float network
+//! *.unfinished             a training that goes on from here
 //! evaluations.jsonl        every short fine-tune, one a line, as it was made
 //! scan.json                which bitwidths a scan found useful, if the search was to find out
 //! search.checkpoint        the search, after its last finished update
@@ -21,13 +23,16 @@
 //!
 //! Files are written beside their place and renamed, so that a stop at any moment leaves the old or the new one.
 
+mod comments;
 mod config;
 pub mod files;
 mod folder;
+mod lock;
 mod log;
 mod result;
 
 pub use config::{QuantizerConfig, RunConfig};
 pub use folder::{RunError, RunFolder, write_atomically};
+pub use lock::RunLock;
 pub use log::Log;
 pub use result::{Accuracies, DeviceResult, LayerResult, RunResult, Seconds, Tried, ValidationAccuracies};

@@ -52,9 +52,39 @@ pub struct RunResult {
     /// Distinct assignments that the search fine-tuned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluations: Option<usize>,
+    /// What the float reference was made of: a fingerprint of the float network and the settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_of: Option<String>,
     /// Wall time of the stages.
     #[serde(default)]
     pub seconds: Seconds,
+}
+
+impl RunResult {
+    /// What it says of the run's float networks, without the search and what came of its choice.
+    #[must_use]
+    pub fn without_search(self) -> Self {
+        Self {
+            network: self.network,
+            dataset: self.dataset,
+            data_source: self.data_source,
+            images: self.images,
+            seed: self.seed,
+            reference_of: self.reference_of,
+            accuracy: Accuracies {
+                float: self.accuracy.float,
+                float_reference: self.accuracy.float_reference,
+                ..Accuracies::default()
+            },
+            validation: ValidationAccuracies {
+                float: self.validation.float,
+                float_reference: self.validation.float_reference,
+                ..ValidationAccuracies::default()
+            },
+            seconds: Seconds { train: self.seconds.train, reference: self.seconds.reference, ..Seconds::default() },
+            ..Self::default()
+        }
+    }
 }
 
 /// An assignment that was fine-tuned at length.

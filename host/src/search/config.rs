@@ -79,7 +79,7 @@ impl std::str::FromStr for ActionSet {
 }
 
 /// What one step may do to a layer's bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionSpace {
     /// Give it any bitwidth of the action set.
@@ -91,7 +91,7 @@ pub enum ActionSpace {
 }
 
 /// When an episode is evaluated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Timing {
     /// At its end. Each choice is paid what it saves of the cost, the last one the rest of the reward.
@@ -161,9 +161,10 @@ impl Default for SearchConfig {
 }
 
 impl SearchConfig {
-    /// The paper's settings for layers of these names: flexible actions over {1,2,3,4,5}, its shaped reward and its PPO,
-    /// without polish. Up to eight layers are judged after every step; deeper networks at an episode's end, with the first
-    /// and the last layer kept at 8 bits. The number of episodes is not published.
+    /// The paper's settings for layers of these names: flexible actions, its shaped reward and its PPO, without polish. Up to
+    /// eight layers choose from {2,3,4,5} and are judged after every step; deeper networks choose from 2 to 8 bits, which its
+    /// results for them have, and are judged at an episode's end, with the first and the last layer kept at 8 bits. Its
+    /// quantiser, WRPN, has no levels at 1 bit. The number of episodes is not published.
     #[must_use]
     pub fn paper(layers: &[&str]) -> Self {
         let deep = layers.len() > 8;
@@ -171,7 +172,8 @@ impl SearchConfig {
         let pinned = ends.into_iter().flatten().filter(|_| deep).map(|&name| (name.to_owned(), 8)).collect();
         let ppo = PpoConfig { lr: 1e-4, clip: 0.1, epochs: 3, entropy: 0.01, ..PpoConfig::default() };
         let timing = if deep { Timing::Episode } else { Timing::Step };
-        Self { episodes: 400, timing, pinned, reward: Reward::PAPER, polish: false, ppo, ..Self::default() }
+        let actions = ActionSet::List(if deep { (2..=8).collect() } else { (2..=5).collect() });
+        Self { episodes: 400, actions, timing, pinned, reward: Reward::PAPER, polish: false, ppo, ..Self::default() }
     }
 
     /// The bitwidths to choose from; all eight where that is left to a scan.

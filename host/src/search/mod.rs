@@ -57,7 +57,9 @@ pub enum SearchError {
     #[error("the search's checkpoint cannot be used: {0}; delete it, or start over with --fresh")]
     Checkpoint(String),
     /// Every assignment that was tried diverged.
-    #[error("no assignment could be evaluated: every fine-tune diverged; lower the fine-tune's learning rate")]
+    #[error(
+        "no assignment could be evaluated: every fine-tune diverged; lower lr in [short] of config.toml and search with --fresh"
+    )]
     NothingEvaluated,
     /// Somebody asked it to stop; what was found so far is in the last checkpoint.
     #[error("the search was stopped; the same command goes on from its last update")]

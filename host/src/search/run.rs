@@ -38,6 +38,9 @@ pub struct SearchEvent {
     pub of: usize,
     /// Distinct assignments evaluated so far.
     pub evaluations: usize,
+    /// Those of them whose fine-tune diverged: failures, with an accuracy of 0.
+    #[serde(default)]
+    pub diverged: usize,
     /// The episodes of this batch.
     pub batch: Vec<Evaluated>,
     /// The best so far.
@@ -123,7 +126,9 @@ pub fn run(
         let checkpoint = SearchCheckpoint::of(config, seed, episodes, &search.memo, &search.agent, &ppo)?;
         let best = search.ranked().into_iter().next().ok_or(SearchError::NothingEvaluated)?;
         let evaluations = search.memo.len();
-        let event = SearchEvent { episodes, of: config.episodes, evaluations, batch, best, probabilities, update };
+        let diverged = search.memo.values().filter(|evaluation| evaluation.diverged).count();
+        let of = config.episodes;
+        let event = SearchEvent { episodes, of, evaluations, diverged, batch, best, probabilities, update };
         if events(&event, &checkpoint).is_break() && episodes < config.episodes {
             return Err(SearchError::Stopped);
         }

@@ -10,7 +10,7 @@ use crate::network::Graph;
 use crate::quantize::Quantizer;
 use crate::run::{RunError, RunFolder, Tried};
 use crate::search::{self, Assignment, Belief, LayerFacts, Trials};
-use crate::train::{Model, Quantization, TrainError, checkpoint, evaluate, fit, layer_facts};
+use crate::train::{Fit, Model, Quantization, TrainError, checkpoint, evaluate, layer_facts};
 
 #[derive(Serialize)]
 struct FineTuned<'a> {
@@ -250,9 +250,18 @@ fn long(
     let model = float.duplicate()?;
     let each: Vec<_> = bits.0.iter().copied().map(Some).collect();
     let mut quantization = Quantization::by(config.quantizer.kind, &model, &each)?;
-    let training = workshop.training.clone();
+    let fit = Fit {
+        model: &model,
+        quantization: Some(&mut quantization),
+        teacher,
+        data: &workshop.training,
+        config: &config.finetune,
+        seed: config.seed ^ SEED,
+    };
+    let mut begun = false;
     let mut task = progress.task("finetune", config.finetune.steps_on(data.train.len()) as u64);
-    fit(&model, Some(&mut quantization), teacher, &training, &config.finetune, config.seed ^ SEED, &mut |at| {
+    fit.run(Some(&path.with_extension("unfinished")), &mut |at| {
+        super::tell_resumed(progress, "finetune", at.step, &mut begun);
         task.set(at.step as u64, || format!("{bits}, loss {:.4}", at.loss));
         if at.step % 100 == 0 {
             run.log.write("finetune", &at);

@@ -13,6 +13,7 @@ mod oracle;
 mod pack;
 mod pareto;
 mod reference;
+mod report;
 mod search;
 mod start;
 mod study;
@@ -42,6 +43,7 @@ pub use normalise::Normalisation;
 pub use pack::pack;
 pub use pareto::{Pareto, Point, pareto};
 pub use reference::reference;
+pub use report::report;
 pub use search::search;
 pub use start::start;
 pub use study::{SeedFigures, Study};
@@ -210,7 +212,7 @@ impl Workshop {
             true => data::Location::Embedded,
             false => data::locate(&config.dataset)?,
         };
-        let mut data = data::load_from(&config.dataset, &location, config.seed)?;
+        let mut data = data::load_for(&config.dataset, &location, config.seed, graph.input(), progress)?;
         data.grid = config.pixels.unwrap_or(data.grid);
         if graph.input() != data.train.shape {
             return Err(StageError::OtherImages {
@@ -251,6 +253,13 @@ fn adapted(graph: &Graph, input: Shape, classes: usize) -> Result<Graph, StageEr
 impl From<zoo::ZooError> for StageError {
     fn from(error: zoo::ZooError) -> Self {
         Self::Network(error.into())
+    }
+}
+
+/// Says at a training's first step if it is not its first of all.
+fn tell_resumed(progress: &Progress, stage: &str, step: usize, begun: &mut bool) {
+    if !std::mem::replace(begun, true) && step > 1 {
+        progress.say(format_args!("{stage:>12} goes on after {} steps", step - 1));
     }
 }
 

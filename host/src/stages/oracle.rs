@@ -1,10 +1,9 @@
 //! The oracle of a run: short fine-tunes whose answers stay in the run's folder.
 
-use releq_shared::Bitwidth;
 use sha2::{Digest, Sha256};
 
 use super::{StageError, Workshop, files};
-use crate::run::{RunConfig, RunError, RunFolder, write_atomically};
+use crate::run::{RunError, RunFolder, write_atomically};
 use crate::search::{self, ActionSet, LayerFacts, Remembering, Scan, SearchConfig};
 use crate::train::{FineTuneOracle, FitConfig, Model, checkpoint, layer_facts};
 
@@ -24,7 +23,7 @@ pub(super) struct Site {
 pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageError> {
     let Workshop { graph, devices, progress, .. } = workshop;
     let path = run.require(files::FLOAT, "train")?;
-    check(run.config())?;
+    run.config().check_quantizer()?;
     let (float, _) = checkpoint::load(&path, graph, devices.first())?;
     let layers = layer_facts(&float)?;
     let short = &run.config().short;
@@ -60,16 +59,6 @@ pub(super) fn with_fit(
     let (float, _) = checkpoint::load(&path, &workshop.graph, workshop.devices.first())?;
     let oracle = oracle(run, workshop, &float, fit)?;
     Ok(Remembering::in_file(oracle, &run.file(file), &key(run, &path, fit)?)?)
-}
-
-/// Refuses a search that would try bits that the quantiser is not defined for; a scan begins with one bit.
-fn check(config: &RunConfig) -> Result<(), StageError> {
-    let offered = match &config.search.actions {
-        ActionSet::List(list) => list.clone(),
-        ActionSet::Auto(_) => vec![1],
-    };
-    let bits = offered.iter().chain(config.search.pinned.values()).filter_map(|&bits| Bitwidth::new(bits).ok());
-    Ok(config.quantizer.kind.check(bits)?)
 }
 
 fn oracle(run: &RunFolder, workshop: &Workshop, float: &Model, fit: &FitConfig) -> Result<FineTuneOracle, StageError> {

@@ -80,8 +80,8 @@ impl Pareto {
     }
 }
 
-/// Collects what the run has evaluated, everything there is if `exhaustive`, and writes pareto.json, .csv and .svg, and the
-/// bitwidths' probabilities over the search's episodes as probabilities.csv and .svg.
+/// Collects what the run has evaluated, everything there is if `exhaustive`, and writes pareto.json, .csv, .svg and .png, and
+/// the bitwidths' probabilities over the search's episodes as probabilities.csv, .svg and .png.
 ///
 /// # Errors
 /// [`StageError`]; more than [`search::EXHAUSTIVE_LIMIT`] assignments are not all tried.
@@ -128,16 +128,16 @@ pub fn pareto(run: &mut RunFolder, workshop: &Workshop, exhaustive: bool) -> Res
         ActionSpace::Restricted => (Vec::new(), ["less", "keep", "more"].map(str::to_owned).to_vec()),
     };
     let json = serde_json::to_string_pretty(&pareto).unwrap_or_default();
-    for (name, text) in [
-        ("pareto.json", json),
-        ("pareto.csv", pareto.csv()),
-        ("pareto.svg", report::frontier_svg(&pareto)),
-        ("probabilities.csv", report::probabilities_csv(&episodes)),
-        ("probabilities.svg", report::probabilities_svg(&episodes, &steps, &actions)),
-    ] {
-        if !text.is_empty() {
-            write_atomically(&run.file(name), text.as_bytes())?;
-        }
+    let mut written = vec![("pareto.json", json.into_bytes()), ("pareto.csv", pareto.csv().into_bytes())];
+    if let Some(picture) = report::frontier(&pareto) {
+        written.extend([("pareto.svg", picture.svg.into_bytes()), ("pareto.png", picture.png)]);
+    }
+    if let Some(picture) = report::probabilities(&episodes, &steps, &actions) {
+        written.push(("probabilities.csv", report::probabilities_csv(&episodes).into_bytes()));
+        written.extend([("probabilities.svg", picture.svg.into_bytes()), ("probabilities.png", picture.png)]);
+    }
+    for (name, bytes) in written {
+        write_atomically(&run.file(name), &bytes)?;
     }
     Ok(pareto)
 }

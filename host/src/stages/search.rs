@@ -61,6 +61,9 @@ pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome,
     run.result.pinned = config.search.pinned.keys().cloned().collect();
     run.save_result()?;
     let best = &outcome.best;
+    let diverged =
+        outcome.evaluated.iter().filter(|found| site.oracle.known().get(&found.bits).is_some_and(|e| e.diverged));
+    let diverged = diverged.count();
     task.finish(format_args!(
         "{} after {} episodes ({} evaluated): {:.2} bits, {} after a short fine-tune, float {}",
         best.bits,
@@ -70,6 +73,14 @@ pub fn search(run: &mut RunFolder, workshop: &Workshop) -> Result<SearchOutcome,
         percent(best.accuracy),
         percent(outcome.float_accuracy)
     ));
+    if diverged > 0 {
+        progress.say(format_args!(
+            "{:>12} {diverged} of {} short fine-tunes diverged (the loss was no number) and count as failures; lower lr in [short] of \
+             config.toml and search with --fresh if that is too many",
+            "note",
+            outcome.evaluated.len()
+        ));
+    }
     Ok(outcome)
 }
 
@@ -82,4 +93,37 @@ pub(super) fn load(run: &RunFolder) -> Result<SearchOutcome, StageError> {
     let text = std::fs::read(&path).map_err(|source| RunError::Io { action: "read", path: path.clone(), source })?;
     let outcome = serde_json::from_slice(&text);
     Ok(outcome.map_err(|error| RunError::Damaged { path, reason: error.to_string() })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::Devices;
+    use crate::progress::Progress;
+    use crate::run::RunConfig;
+    use crate::search::{ActionSet, SearchConfig};
+    use crate::train::{FitConfig, Model, checkpoint};
+
+    #[test]
+    fn a_search_whose_fine_tunes_all_diverge_goes_on_to_its_end_and_says_what_to_lower() {
+        let folder = tempfile::tempdir().unwrap();
+        let actions = ActionSet::List(vec![1, 2]);
+        let config = RunConfig {
+            short: FitConfig { steps: Some(3), batch: 16, lr: 1e30, ..FitConfig::default() },
+            search: SearchConfig { episodes: 6, batch: 3, actions, ..SearchConfig::default() },
+            ..RunConfig::quick()
+        };
+        let mut run = RunFolder::create(&folder.path().join("run"), config).unwrap();
+        let workshop = Workshop::open(&run, Devices::parse("cpu").unwrap(), Progress::silent()).unwrap();
+        let model = Model::new(workshop.graph.clone(), 1, workshop.devices.first()).unwrap();
+        checkpoint::save(&run.file(files::FLOAT), &model, None).unwrap();
+        let error = search(&mut run, &workshop).unwrap_err().to_string();
+        assert!(error.contains("every fine-tune diverged; lower"), "{error}");
+        let log = std::fs::read_to_string(run.file("log.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        assert_eq!((last["episodes"].as_u64(), last["diverged"] == last["evaluations"]), (Some(6), true), "{last}");
+        let evaluations = std::fs::read_to_string(run.file(files::EVALUATIONS)).unwrap();
+        assert!(evaluations.lines().skip(1).all(|line| line.contains("\"diverged\":true")), "{evaluations}");
+        assert!(last["evaluations"].as_u64() > Some(1));
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{StageError, files};
 use crate::network::describe;
-use crate::run::{RunConfig, RunError, RunFolder, write_atomically};
+use crate::run::{RunConfig, RunError, RunFolder, RunLock, write_atomically};
 
 /// Starts a run in `out`, or goes on with the one there. Of a network that a file describes, `description` is the text: the
 /// run's folder keeps a copy, and the original is not needed again.
@@ -28,6 +28,7 @@ pub fn start(out: &Path, mut config: RunConfig, description: Option<&str>) -> Re
         return Ok(RunFolder::create(out, config)?);
     }
     std::fs::create_dir_all(out).map_err(io("create", out))?;
+    let _lock = RunLock::take(out)?;
     write_atomically(&copy, text.as_bytes())?;
     let mut run = RunFolder::create(out, config)?;
     if let Ok(graph) = describe::from_toml(text) {

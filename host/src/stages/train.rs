@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
 use crate::run::RunFolder;
-use crate::train::{Model, checkpoint, evaluate, fit};
+use crate::train::{Fit, Model, checkpoint, evaluate};
 
 #[derive(Serialize)]
 struct Trained {
@@ -13,7 +13,7 @@ struct Trained {
     seconds: f64,
 }
 
-/// Trains the float network, unless the run has one.
+/// Trains the float network, unless the run has one; goes on with a training that was stopped or killed.
 ///
 /// # Errors
 /// [`StageError`].
@@ -27,9 +27,19 @@ pub fn train(run: &mut RunFolder, workshop: &Workshop) -> Result<(), StageError>
     }
     let config = run.config().clone();
     let model = Model::new(graph.clone(), config.seed, device)?;
-    let training = workshop.training.clone();
     let mut task = progress.task("train", config.train.steps_on(data.train.len()) as u64);
-    fit(&model, None, None, &training, &config.train, config.seed, &mut |at| {
+    let fit = Fit {
+        model: &model,
+        quantization: None,
+        teacher: None,
+        data: &workshop.training,
+        config: &config.train,
+        seed: config.seed,
+    };
+    let unfinished = run.file(files::TRAINING);
+    let mut begun = false;
+    let before = fit.run(Some(&unfinished), &mut |at| {
+        super::tell_resumed(progress, "train", at.step, &mut begun);
         task.set(at.step as u64, || format!("loss {:.4}", at.loss));
         if at.step % 100 == 0 {
             run.log.write("train", &at);
@@ -37,13 +47,15 @@ pub fn train(run: &mut RunFolder, workshop: &Workshop) -> Result<(), StageError>
         interrupt::check()
     })?;
     let accuracy = evaluate(&model, None, &workshop.validation)?.share();
-    checkpoint::save(&path, &model, None)?;
-    let seconds = task.seconds();
+    let seconds = before.as_secs_f64() + task.seconds();
     run.log.write("train", &Trained { validation_accuracy: accuracy, seconds });
     run.result.data_source = Some(data.source.clone());
     run.result.images = Some([data.train.len(), data.validation.len(), data.test.len()]);
     run.result.seconds.train = Some(seconds);
     run.save_result()?;
+    // Last, for its file says that the stage is done.
+    checkpoint::save(&path, &model, None)?;
+    run.forget(&[files::TRAINING])?;
     task.finish(format_args!("float network: {} on the validation images", percent(accuracy)));
     Ok(())
 }

@@ -4,11 +4,14 @@ use candle_core::{Device, Tensor, Var};
 use releq_shared::Bitwidth;
 use serde::Serialize;
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
 
 use super::config::{Distillation, FitConfig};
 use super::model::{Model, Pass};
 use super::ops::{self, Adam, AdamConfig, ParamGroup};
 use super::quantization::Quantization;
+use super::resume::Keeper;
 use super::{TrainError, regulariser};
 use crate::compute;
 use crate::data::{Batches, ImageSource};
@@ -45,60 +48,113 @@ impl Accuracy {
     }
 }
 
-/// Trains `model`, quantised if `quantization` is given, in which case steps are learned too, activation grids are
-/// calibrated first, and `teacher`, a float network, takes the part that `config.distillation` gives it. Everything random
-/// follows from `seed`. `progress` may stop it.
+/// A training: what of, on what, by which settings.
+#[derive(Debug)]
+pub struct Fit<'a> {
+    /// The network.
+    pub model: &'a Model,
+    /// How it is quantised, if it is: steps are learned too, and activation grids calibrated first.
+    pub quantization: Option<&'a mut Quantization>,
+    /// A float network that takes the part in a quantised one's training that `config.distillation` gives it.
+    pub teacher: Option<&'a Model>,
+    /// The images.
+    pub data: &'a ImageSource,
+    /// The settings.
+    pub config: &'a FitConfig,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+impl Fit<'_> {
+    /// Trains. `progress` may stop it.
+    ///
+    /// With a file to keep its state in, at the end of an epoch and when it is stopped, it goes on from what the file has of
+    /// this very fit, and ends with the same bits as one that was never stopped. The file stays for the caller to delete
+    /// when the outcome is safe. Returns the time that the fit took before this process took it over.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] if the loss is no number, [`TrainError::Stopped`] if `progress` says so.
+    pub fn run(
+        mut self,
+        keep: Option<&Path>,
+        progress: &mut dyn FnMut(FitProgress) -> ControlFlow<()>,
+    ) -> Result<Duration, TrainError> {
+        let Fit { model, teacher, data, config, seed, .. } = self;
+        let device = device_of(model);
+        let calibration = data.batch(0, CALIBRATION_IMAGES, &device)?.images;
+        let steps = config.steps_on(data.images.len());
+        let epoch = data.images.len().div_ceil(config.batch.max(1)).max(1);
+        let final_bits = self.quantization.as_deref().map_or_else(Vec::new, |quantization| quantization.bits.clone());
+        let mut stepper = Stepper::new(model, self.quantization.as_deref(), config)?;
+        if let (Some(_), Some(teacher)) = (&self.quantization, teacher) {
+            stepper.set_teacher(teacher, config.distillation)?;
+        }
+        let (mut keeper, found) = match keep.map(|path| Keeper::open(path, &self)).transpose()? {
+            Some((keeper, found)) => (Some(keeper), found),
+            None => (None, None),
+        };
+        let (mut done, mut smoothed, mut extra_bits) = (0, None, None);
+        if let Some(found) = &found {
+            found.restore(&mut self, &mut stepper)?;
+            (done, smoothed, extra_bits) = (found.steps, found.smoothed_loss, found.extra_bits);
+        }
+        let mut batches = Batches::after(done, data, config.batch, config.augmentation, seed, &device)?;
+        for step in done..steps {
+            let extra = config.extra_bits_at(step, steps);
+            if let Some(quantization) = self.quantization.as_deref_mut()
+                && extra_bits.replace(extra) != Some(extra)
+            {
+                let bits: Vec<_> = final_bits.iter().map(|bits| bits.map(|bits| more(bits, extra))).collect();
+                if bits != quantization.bits {
+                    quantization.set_bits(model, &bits)?;
+                }
+                quantization.calibrate(model, &calibration)?;
+            }
+            let batch = batches.take()?;
+            stepper.set_lr(config.lr_at(step, steps));
+            stepper.set_regulariser(config.sinusoidal.at(step, steps));
+            let value = stepper.step(model, self.quantization.as_deref(), &batch.images, &batch.labels)?;
+            if !value.is_finite() {
+                return Err(TrainError::Diverged { step });
+            }
+            let mean = smoothed.map_or(value, |mean| 0.95 * mean + 0.05 * value);
+            smoothed = Some(mean);
+            let stopped = progress(FitProgress { step: step + 1, steps, loss: mean }).is_break();
+            if let Some(keeper) = &mut keeper
+                && step + 1 < steps
+                && (stopped || (step + 1).is_multiple_of(epoch) && keeper.is_due())
+            {
+                keeper.write(&self, &stepper, (step + 1, smoothed, extra_bits))?;
+            }
+            if stopped {
+                return Err(TrainError::Stopped);
+            }
+        }
+        // The last step's loss is of before it.
+        if !model.is_finite()? {
+            return Err(TrainError::Diverged { step: steps });
+        }
+        for _ in 0..config.norm_batches {
+            model.forward(&batches.take()?.images, Pass::Train(self.quantization.as_deref()))?;
+        }
+        Ok(keeper.map_or(Duration::ZERO, |keeper| keeper.before))
+    }
+}
+
+/// [`Fit::run`] that keeps nothing.
 ///
 /// # Errors
-/// [`TrainError::Diverged`] if the loss is no number, [`TrainError::Stopped`] if `progress` says so.
+/// As [`Fit::run`].
 pub fn fit(
     model: &Model,
-    mut quantization: Option<&mut Quantization>,
+    quantization: Option<&mut Quantization>,
     teacher: Option<&Model>,
     data: &ImageSource,
     config: &FitConfig,
     seed: u64,
     progress: &mut dyn FnMut(FitProgress) -> ControlFlow<()>,
 ) -> Result<(), TrainError> {
-    let device = device_of(model);
-    let calibration = data.batch(0, CALIBRATION_IMAGES, &device)?.images;
-    let steps = config.steps_on(data.images.len());
-    let final_bits = quantization.as_deref().map_or_else(Vec::new, |quantization| quantization.bits.clone());
-    let mut extra_bits = None;
-    let mut stepper = Stepper::new(model, quantization.as_deref(), config)?;
-    if let (Some(_), Some(teacher)) = (&quantization, teacher) {
-        stepper.set_teacher(teacher, config.distillation)?;
-    }
-    let mut batches = Batches::new(data, config.batch, config.augmentation, seed, &device)?;
-    let mut smoothed: Option<f64> = None;
-    for step in 0..steps {
-        let extra = config.extra_bits_at(step, steps);
-        if let Some(quantization) = quantization.as_deref_mut()
-            && extra_bits.replace(extra) != Some(extra)
-        {
-            let bits: Vec<_> = final_bits.iter().map(|bits| bits.map(|bits| more(bits, extra))).collect();
-            if bits != quantization.bits {
-                quantization.set_bits(model, &bits)?;
-            }
-            quantization.calibrate(model, &calibration)?;
-        }
-        let batch = batches.take()?;
-        stepper.set_lr(config.lr_at(step, steps));
-        stepper.set_regulariser(config.sinusoidal.at(step, steps));
-        let value = stepper.step(model, quantization.as_deref(), &batch.images, &batch.labels)?;
-        if !value.is_finite() {
-            return Err(TrainError::Diverged { step });
-        }
-        let mean = smoothed.map_or(value, |mean| 0.95 * mean + 0.05 * value);
-        smoothed = Some(mean);
-        if progress(FitProgress { step: step + 1, steps, loss: mean }).is_break() {
-            return Err(TrainError::Stopped);
-        }
-    }
-    for _ in 0..config.norm_batches {
-        model.forward(&batches.take()?.images, Pass::Train(quantization.as_deref()))?;
-    }
-    Ok(())
+    Fit { model, quantization, teacher, data, config, seed }.run(None, progress).map(|_| ())
 }
 
 /// So many bits more, as far as there are.
@@ -156,6 +212,14 @@ impl Stepper {
     pub fn set_teacher(&mut self, teacher: &Model, config: Distillation) -> Result<(), TrainError> {
         self.teacher = if config.weight > 0.0 { Some((teacher.duplicate()?, config)) } else { None };
         Ok(())
+    }
+
+    pub(super) const fn optimiser(&self) -> &Adam {
+        &self.adam
+    }
+
+    pub(super) const fn optimiser_mut(&mut self) -> &mut Adam {
+        &mut self.adam
     }
 
     /// Sets the learning rate of the next steps.

@@ -9,9 +9,10 @@ pub mod ops;
 mod oracle;
 mod quantization;
 pub mod regulariser;
+mod resume;
 
 pub use config::{Distillation, FitConfig};
-pub use fit::{Accuracy, FitProgress, Stepper, evaluate, fit};
+pub use fit::{Accuracy, Fit, FitProgress, Stepper, evaluate, fit};
 pub use model::{Model, Pass};
 pub use oracle::{FineTuneOracle, layer_facts};
 pub use quantization::Quantization;
@@ -29,6 +30,14 @@ pub enum TrainError {
     /// Somebody asked it to stop.
     #[error("stopped")]
     Stopped,
+    /// The unfinished training cannot be kept.
+    #[error("cannot keep the unfinished training in {}: {reason}", path.display())]
+    Kept {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The device refuses.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -134,6 +134,19 @@ impl Model {
         }
     }
 
+    /// Whether all parameters and statistics are numbers, none of them infinite.
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub fn is_finite(&self) -> Result<bool> {
+        for var in self.parameters.values().chain(self.statistics.values()) {
+            if !var.as_tensor().detach().sum_all()?.to_scalar::<f32>()?.is_finite() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Runs `input` `[N, C, H, W]` through the network and returns the logits `[N, classes]`.
     ///
     /// # Errors
