@@ -1,27 +1,24 @@
 //! A board on which one model after the other is measured.
 
-use std::path::PathBuf;
-
 use releq_shared::blob::{AlignedCopy, Blob};
 use releq_shared::wire::Counter;
 
 use super::kernels::{KernelCase, KernelCost};
 use super::model::{ModelCost, measure_model};
 use crate::device::firmware::{self, Firmware};
-use crate::device::link::Patience;
-use crate::device::qemu::Qemu;
-use crate::device::{Board, DeviceError, Link, Placement, toolchain};
+use crate::device::link::{Patience, Transport};
+use crate::device::{Board, DeviceError, Link, Placement, start};
 use crate::progress::Progress;
 
 /// A board with its firmware. It is booted once for all models that RAM has room for, and once for each other, with that in
 /// its flash.
 pub struct Bench {
     board: Board,
-    emulator: PathBuf,
     firmware: Firmware,
+    progress: Progress,
     /// Whether the board's log is shown.
     verbose: bool,
-    link: Option<Link<Qemu>>,
+    link: Option<Link<Box<dyn Transport>>>,
 }
 
 impl Bench {
@@ -30,10 +27,9 @@ impl Bench {
     /// # Errors
     /// [`DeviceError`].
     pub fn new(board: Board, progress: Progress, verbose: bool) -> Result<Self, DeviceError> {
-        let emulator = toolchain::ensure_qemu(progress)?;
         progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
         let firmware = firmware::build(&board, progress)?;
-        Ok(Self { board, emulator, firmware, verbose, link: None })
+        Ok(Self { board, firmware, progress, verbose, link: None })
     }
 
     /// The board.
@@ -42,10 +38,10 @@ impl Bench {
         &self.board
     }
 
-    fn boot(&self, stored: Option<&[u8]>) -> Result<Link<Qemu>, DeviceError> {
-        let emulator = Qemu::start(&self.emulator, &self.board, &self.firmware.elf, stored)?;
+    fn boot(&self, stored: Option<&[u8]>) -> Result<Link<Box<dyn Transport>>, DeviceError> {
+        let transport = start::start(&self.board, &self.firmware, stored, self.progress)?;
         let verbose = self.verbose;
-        Ok(Link::new(emulator, Patience::default()).with_logs(&self.firmware.bytes, move |line| {
+        Ok(Link::new(transport, Patience::default()).with_logs(&self.firmware.bytes, move |line| {
             if verbose {
                 eprintln!("{:>12} {line}", "board");
             }
@@ -53,7 +49,7 @@ impl Bench {
     }
 
     /// The link to the board, booted without a model.
-    fn link(&mut self) -> Result<&mut Link<Qemu>, DeviceError> {
+    fn link(&mut self) -> Result<&mut Link<Box<dyn Transport>>, DeviceError> {
         let link = match self.link.take() {
             Some(link) => link,
             None => self.boot(None)?,
@@ -83,7 +79,11 @@ impl Bench {
         let board = self.board.clone();
         match placement {
             Placement::Ram => measure_model(self.link()?, &board, model, placement, inputs, seed),
-            Placement::Flash => measure_model(&mut self.boot(Some(model))?, &board, model, placement, inputs, seed),
+            Placement::Flash => {
+                // A probe has one user at a time.
+                self.link = None;
+                measure_model(&mut self.boot(Some(model))?, &board, model, placement, inputs, seed)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::device::chip::{self, ChipOptions};
+use crate::device::probe::ProbeChoice;
 use crate::device::{Board, board};
 
 /// The board of commands that run without one.
@@ -36,17 +37,21 @@ pub(super) struct BoardChoice {
     chip: Option<String>,
     #[command(flatten)]
     chip_args: ChipArgs,
+    /// The serial number of the debug probe, where several are plugged in
+    #[arg(long, value_name = "SERIAL")]
+    probe: Option<String>,
 }
 
 impl BoardChoice {
     /// The board that was named, if one was.
     pub(super) fn named(&self) -> anyhow::Result<Option<Board>> {
         let options = self.chip_args.options();
-        Ok(match (&self.board, &self.chip) {
-            (Some(name), _) => Some(board::by_name(name)?),
-            (None, Some(chip)) => Some(chip::board(chip, &options)?),
-            (None, None) => None,
-        })
+        let board = match (&self.board, &self.chip) {
+            (Some(name), _) => board::by_name(name)?,
+            (None, Some(chip)) => chip::board(chip, &options)?,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(board.on_probe(ProbeChoice { serial: self.probe.clone(), unlock: false })))
     }
 
     /// The board that was named, or a virtual Cortex-M4.

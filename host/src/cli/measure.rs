@@ -6,17 +6,17 @@ use anyhow::Context;
 use clap::Args;
 use releq_shared::blob::{AlignedCopy, Blob};
 
+use super::board_choice::BoardChoice;
 use super::table;
 use crate::data;
-use crate::device::board;
 use crate::progress::Progress;
 use crate::run::{RunFolder, RunResult};
 use crate::stages::{self, MeasureOptions, files};
 
 /// Run a model on a board: accuracy, instructions a layer, memory, agreement with the host
 ///
-/// Builds the board's firmware, boots it (in QEMU for the qemu-… boards), loads the model over the link and streams test
-/// images to it. With --run the results are added to the run's result.json.
+/// Builds the board's firmware, boots it (in QEMU for the qemu-… boards, else by flashing it through the board's debug probe),
+/// loads the model over the link and streams test images to it. With --run the results are added to the run's result.json.
 #[derive(Args, Debug)]
 pub(super) struct MeasureArgs {
     /// The run whose model.rlq to measure
@@ -25,9 +25,8 @@ pub(super) struct MeasureArgs {
     /// A blob to measure, of any run
     #[arg(long)]
     model: Option<PathBuf>,
-    /// The board, one of `releq boards`
-    #[arg(long, default_value = "qemu-mps2-an386")]
-    board: String,
+    #[command(flatten)]
+    board: BoardChoice,
     /// The most test images to run
     #[arg(long, default_value = "1000")]
     samples: std::num::NonZeroUsize,
@@ -41,7 +40,7 @@ pub(super) struct MeasureArgs {
 
 pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
     let progress = Progress::new();
-    let board = board::by_name(&args.board)?;
+    let board = args.board.or_virtual()?;
     let options = MeasureOptions { samples: args.samples.get(), verbose: args.verbose };
     let mut run = args.run.as_deref().map(RunFolder::open).transpose()?;
     let path = match (&run, &args.model) {

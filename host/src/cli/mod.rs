@@ -9,6 +9,7 @@ mod data;
 mod demo;
 mod described;
 mod firmware;
+mod flash;
 mod import;
 mod inspect;
 mod measure;
@@ -53,6 +54,7 @@ enum Command {
     Ablate(ablate::AblateArgs),
     Bench(bench::BenchArgs),
     Firmware(firmware::FirmwareArgs),
+    Flash(flash::FlashArgs),
     Data(data::DataArgs),
     Networks(networks::NetworksArgs),
     Boards(boards::BoardsArgs),
@@ -80,6 +82,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Ablate(args) => ablate::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Firmware(args) => firmware::run(args),
+        Command::Flash(args) => flash::run(args),
         Command::Data(args) => data::run(args),
         Command::Networks(args) => networks::run(args),
         Command::Boards(args) => boards::run(args),

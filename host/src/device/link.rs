@@ -34,6 +34,20 @@ pub trait Transport {
     }
 }
 
+impl<T: Transport + ?Sized> Transport for Box<T> {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
+        (**self).send(bytes)
+    }
+
+    fn receive(&mut self, timeout: Duration) -> Result<Vec<u8>, DeviceError> {
+        (**self).receive(timeout)
+    }
+
+    fn detail(&self) -> String {
+        (**self).detail()
+    }
+}
+
 /// How patient a link is.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -110,6 +124,11 @@ impl<T: Transport> Link<T> {
             last_error_log: String::new(),
             statistics: LinkStatistics::default(),
         }
+    }
+
+    /// The stream, for the time after the link.
+    pub fn into_transport(self) -> T {
+        self.transport
     }
 
     /// Gives each line of the board's log, decoded with the firmware's ELF file, to `on_log`.

@@ -13,6 +13,7 @@ pub mod measure;
 pub mod placement;
 pub mod probe;
 pub mod qemu;
+pub mod start;
 pub mod toolchain;
 
 pub use board::Board;

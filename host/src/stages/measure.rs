@@ -6,9 +6,8 @@ use releq_shared::blob::{AlignedCopy, Blob};
 
 use super::{StageError, percent};
 use crate::data::Images;
-use crate::device::link::{Link, Patience};
-use crate::device::qemu::Qemu;
-use crate::device::{Board, DeviceError, DeviceMeasurement, Placement, firmware, toolchain};
+use crate::device::link::{Link, Patience, Transport};
+use crate::device::{Board, DeviceError, DeviceMeasurement, Placement, firmware, start};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::run::RunFolder;
@@ -22,11 +21,14 @@ pub struct MeasureOptions {
     pub verbose: bool,
 }
 
-/// Builds a board's firmware and boots it; `on_log` gets each line of the board's log.
+/// The link to a board of any kind.
+pub type Line = Link<Box<dyn Transport>>;
+
+/// Builds a board's firmware and boots it, in the emulator or on the desk; `on_log` gets each line of the board's log.
 ///
 /// # Errors
 /// [`StageError`].
-pub fn boot(board: &Board, progress: Progress, on_log: impl FnMut(&str) + 'static) -> Result<Link<Qemu>, StageError> {
+pub fn boot(board: &Board, progress: Progress, on_log: impl FnMut(&str) + 'static) -> Result<Line, StageError> {
     boot_with(board, None, progress, on_log)
 }
 
@@ -39,8 +41,7 @@ pub fn boot_with(
     stored: Option<&[u8]>,
     progress: Progress,
     on_log: impl FnMut(&str) + 'static,
-) -> Result<Link<Qemu>, StageError> {
-    let qemu = toolchain::ensure_qemu(progress)?;
+) -> Result<Line, StageError> {
     let started = Instant::now();
     progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
     let firmware = firmware::build(board, progress)?;
@@ -51,8 +52,8 @@ pub fn boot_with(
         firmware.flash.total(),
         started.elapsed().as_secs_f64()
     ));
-    let emulator = Qemu::start(&qemu, board, &firmware.elf, stored)?;
-    Ok(Link::new(emulator, Patience::default()).with_logs(&firmware.bytes, on_log))
+    let transport = start::start(board, &firmware, stored, progress)?;
+    Ok(Link::new(transport, Patience::default()).with_logs(&firmware.bytes, on_log))
 }
 
 /// Runs a model over the first test images on a board that is booted for it, with the model in its flash if RAM has no room.

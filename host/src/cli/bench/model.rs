@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{ArgGroup, Args};
 
 use crate::bench::{Bench, ModelCost, random_network};
-use crate::device::board;
+use crate::cli::board_choice::BoardChoice;
 use crate::pack::Target;
 use crate::pack::layouts::USUAL_PERCENT_AT_MOST;
 use crate::progress::Progress;
@@ -36,9 +36,8 @@ pub(super) struct ModelArgs {
     /// What all weights of --network may take beyond their bare bits, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = USUAL_PERCENT_AT_MOST)]
     weight_overhead: u32,
-    /// The board, one of `releq boards`
-    #[arg(long, default_value = "qemu-mps2-an386")]
-    board: String,
+    #[command(flatten)]
+    board: BoardChoice,
     /// Random inputs to run; kernels take nearly the same path for every input, so a few tell
     #[arg(long, default_value = "3")]
     inputs: std::num::NonZeroUsize,
@@ -54,7 +53,7 @@ pub(super) struct ModelArgs {
 }
 
 pub(super) fn run(args: &ModelArgs) -> anyhow::Result<()> {
-    let board = board::by_name(&args.board)?;
+    let board = args.board.or_virtual()?;
     let model = match (&args.model, &args.network, &args.bits) {
         (Some(path), ..) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         (None, Some(network), Some(bits)) => {
