@@ -11,6 +11,7 @@ mod firmware;
 mod import;
 mod inspect;
 mod measure;
+mod measured;
 mod networks;
 mod new_run;
 mod pareto;

@@ -30,4 +30,6 @@ mod result;
 pub use config::{QuantizerConfig, RunConfig};
 pub use folder::{RunError, RunFolder, write_atomically};
 pub use log::Log;
-pub use result::{Accuracies, DeviceResult, LayerResult, RunResult, Seconds, Tried, ValidationAccuracies};
+pub use result::{
+    Accuracies, DeviceResult, Energy, FlashSection, LayerResult, RunResult, Seconds, Tried, ValidationAccuracies,
+};
