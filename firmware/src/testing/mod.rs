@@ -1,8 +1,9 @@
 //! Random networks and the slow oracle that every engine must match.
 //!
 //! [`network`] builds valid blobs of every operation, bitwidth and odd shape from a seed; [`oracle`] computes what a blob
-//! means straight from the format's formulas, in 64 bits, one weight at a time.
+//! means straight from the format's formulas, in 64 bits, one weight at a time. [`hostile`] makes blobs that are not sound.
 
+pub mod hostile;
 pub mod lenet;
 pub mod network;
 pub mod oracle;

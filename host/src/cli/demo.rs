@@ -61,7 +61,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     stages::finetune(&mut run, &workshop, None)?;
     let blob = stages::pack(&mut run, &workshop, board.class())?;
     let samples = args.samples.map_or(if args.quick { 40 } else { 1000 }, std::num::NonZeroUsize::get);
-    let options = MeasureOptions { samples, verbose: args.verbose };
+    let options = MeasureOptions { samples, verbose: args.verbose, supply: None };
     stages::measure(&mut run, &board, &blob, &workshop.data.test, options, progress)?;
     table::print(&run.result);
     println!("\nresults: {}", run.file("result.json").display());

@@ -13,6 +13,7 @@ mod flash;
 mod import;
 mod inspect;
 mod measure;
+mod measured;
 mod networks;
 mod new_run;
 mod pareto;

@@ -3,6 +3,8 @@
 use object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SectionKind};
 use serde::Serialize;
 
+use crate::run::FlashSection;
+
 /// What flash is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,15 +86,6 @@ impl FlashUse {
         // What is left is the server's: it, its drivers, and what of other crates only it uses.
         PARTS.iter().find(|(part, _)| name.contains(part)).map_or(Self::Server, |found| found.1)
     }
-}
-
-/// Bytes of one section of an image in flash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FlashSection {
-    /// Its name.
-    pub name: String,
-    /// Its bytes.
-    pub bytes: u64,
 }
 
 /// Bytes of one use.

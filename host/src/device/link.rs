@@ -148,16 +148,15 @@ impl<T: Transport> Link<T> {
         let mut payload = [0; PAYLOAD_MAX];
         let bytes = postcard::to_slice(request, &mut payload).map_err(|_| DeviceError::Confused)?;
         self.sequence = self.sequence.wrapping_add(1);
-        let mut frame = [0; FRAME_MAX];
-        let len = encode(FrameKind::Message, self.sequence, bytes, &mut frame).ok_or(DeviceError::Confused)?;
+        // A zero first: whatever the line left in the device's decoder ends here.
+        let mut frame = [0; 1 + FRAME_MAX];
+        let len = 1 + encode(FrameKind::Message, self.sequence, bytes, &mut frame[1..]).ok_or(DeviceError::Confused)?;
         self.statistics.requests += 1;
         for attempt in 0..self.patience.attempts {
             if crate::interrupt::requested() {
                 return Err(DeviceError::Stopped);
             }
             self.statistics.repeats += u64::from(attempt > 0);
-            // A zero first: whatever the line left in the device's decoder ends here.
-            self.transport.send(&[0])?;
             self.transport.send(&frame[..len])?;
             if let Some(answer) = self.wait()? {
                 return match postcard::from_bytes(&answer).map_err(|_| DeviceError::Confused)? {

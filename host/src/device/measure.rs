@@ -1,6 +1,7 @@
 //! Measures a model on a board: answers, instructions, memory.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::time::Instant;
 
 use releq_shared::blob::{AlignedCopy, Blob};
 use releq_shared::wire::Counter;
@@ -8,8 +9,11 @@ use releq_shared::wire::Counter;
 use super::link::{LinkStatistics, Transport};
 use super::{DeviceError, Link, Placement};
 use crate::data::Images;
-use crate::pack::integer::{IntegerAnswers, answer, run_blob};
+use crate::pack::integer::{answer, logits_of};
 use crate::run::{DeviceResult, LayerResult};
+
+/// Images that host and board run side by side before their answers are compared.
+const SIDE_BY_SIDE: usize = 128;
 
 /// What a board showed.
 #[derive(Clone, Debug)]
@@ -25,7 +29,8 @@ pub struct DeviceMeasurement {
 }
 
 /// Loads `model` onto the board behind `link`, or uses it where it lies in flash already, runs all `images` through it, and
-/// compares every logit with the host's integer engine. `progress` hears of the images done and may stop it.
+/// compares every logit with those of the host's integer engine, which runs at the same time. `progress` hears of the images done
+/// and may stop it.
 ///
 /// # Errors
 /// [`DeviceError`].
@@ -42,28 +47,29 @@ pub fn measure<T: Transport>(
     if wanted != found {
         return Err(DeviceError::OtherImages { wanted, found });
     }
-    let host: IntegerAnswers = run_blob(model, images, &|| ())?;
     let hello = link.hello()?;
     let loaded = match placement {
         Placement::Ram => link.load(model, &mut |_| ())?,
         Placement::Flash => link.use_stored()?,
     };
-    let (mut correct, mut ticks) = (0, 0u64);
-    let mut differing = Vec::new();
-    for (index, expected) in host.logits.iter().enumerate() {
-        let (logits, took) = link.infer(&images.channels_last(index))?;
-        ticks += took;
-        correct += usize::from(answer(&logits) == usize::from(images.labels[index]));
-        if logits != *expected {
-            differing.push(index);
-        }
-        if progress(index + 1).is_break() {
-            return Err(DeviceError::Stopped);
+    let started = Instant::now();
+    let mut seen = Answers::new(images, loaded.logits as usize);
+    for start in (0..images.len()).step_by(SIDE_BY_SIDE) {
+        let range = start..images.len().min(start + SIDE_BY_SIDE);
+        let (host, board) = std::thread::scope(|scope| {
+            let host = scope.spawn(|| logits_of(&blob, images, range.clone(), &|| ()));
+            let board = run_on_board(link, images, range.clone(), progress);
+            (host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), board)
+        });
+        for ((index, host), board) in range.zip(host?).zip(board?) {
+            seen.add(index, usize::from(images.labels[index]), &host, &board);
         }
     }
+    let seconds = started.elapsed().as_secs_f64();
     let profile = link.profile()?;
     let memory = link.memory()?;
     let samples = images.len();
+    let share = |count: usize| count as f64 / samples.max(1) as f64;
     let (unit, ratio) = match hello.counter {
         Counter::None => ("none", 0.0),
         Counter::Cycles => ("cycles", 1.0),
@@ -77,20 +83,73 @@ pub fn measure<T: Transport>(
         instructions: (ticks as f64 * ratio).round() as u64,
         macs: op.macs(),
     });
-    let instructions = ticks as f64 * ratio / samples.max(1) as f64;
+    let counted = seen.ticks as f64 * ratio / samples.max(1) as f64;
+    let ms = counted / f64::from(hello.clock_hz.max(1)) * 1e3;
     let result = DeviceResult {
         board: hello.board,
         samples,
-        agreement: 1.0 - differing.len() as f64 / samples.max(1) as f64,
-        host_accuracy_same_samples: host.accuracy.share(),
+        agreement: 1.0 - share(seen.differing.len()),
+        host_accuracy_same_samples: share(seen.correct_on_host),
+        confusion: seen.confusion,
         unit: unit.to_owned(),
-        instructions_per_inference: instructions,
-        estimated_ms_per_inference: instructions / f64::from(hello.clock_hz.max(1)) * 1e3,
+        instructions_per_inference: counted,
+        clock_hz: hello.clock_hz,
+        ms_per_inference: (hello.counter == Counter::Cycles).then_some(ms),
+        estimated_ms_per_inference: matches!(hello.counter, Counter::Instructions { .. }).then_some(ms),
+        energy: None,
+        images_per_second: samples as f64 / seconds.max(f64::MIN_POSITIVE),
         layers: layers.collect(),
         arena_bytes: u64::from(loaded.arena),
+        static_bytes: u64::from(memory.statics),
         stack_bytes: u64::from(memory.stack_used),
         firmware_flash_bytes: u64::from(memory.flash_used),
+        firmware_sections: Vec::new(),
     };
-    let accuracy = correct as f64 / samples.max(1) as f64;
-    Ok(DeviceMeasurement { result, accuracy, differing, link: link.statistics })
+    Ok(DeviceMeasurement { result, accuracy: share(seen.correct), differing: seen.differing, link: link.statistics })
+}
+
+/// Logits of some images from the board, with the ticks that each took.
+fn run_on_board<T: Transport>(
+    link: &mut Link<T>,
+    images: &Images,
+    range: Range<usize>,
+    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<Vec<(Vec<i32>, u64)>, DeviceError> {
+    range
+        .map(|index| {
+            let answer = link.infer(&images.channels_last(index))?;
+            if progress(index + 1).is_break() { Err(DeviceError::Stopped) } else { Ok(answer) }
+        })
+        .collect()
+}
+
+/// What host and board have answered so far.
+struct Answers {
+    confusion: Vec<Vec<u32>>,
+    correct: usize,
+    correct_on_host: usize,
+    ticks: u64,
+    differing: Vec<usize>,
+}
+
+impl Answers {
+    fn new(images: &Images, logits: usize) -> Self {
+        let labels = images.labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
+        let classes = labels.max(logits);
+        let confusion = vec![vec![0; classes]; classes];
+        Self { confusion, correct: 0, correct_on_host: 0, ticks: 0, differing: Vec::new() }
+    }
+
+    fn add(&mut self, index: usize, label: usize, host: &[i32], (board, ticks): &(Vec<i32>, u64)) {
+        let answered = answer(board);
+        if let Some(count) = self.confusion.get_mut(label).and_then(|answers| answers.get_mut(answered)) {
+            *count += 1;
+        }
+        self.correct += usize::from(answered == label);
+        self.correct_on_host += usize::from(answer(host) == label);
+        self.ticks += ticks;
+        if host != board {
+            self.differing.push(index);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! A blob on the host: the device's own engine, compiled for this machine, is the integer reference.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use releq_firmware::engine::{Engine, required_arena};
 use releq_shared::blob::{AlignedCopy, Blob, BlobError};
@@ -8,7 +10,7 @@ use crate::data::Images;
 use crate::train::Accuracy;
 
 /// Images that one worker takes at a time.
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 
 /// What the engine answered to some images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,15 +40,31 @@ pub fn answer(logits: &[i32]) -> usize {
 pub fn run_blob(model: &[u8], images: &Images, progress: &(dyn Fn() + Sync)) -> Result<IntegerAnswers, BlobError> {
     let model = AlignedCopy::new(model);
     let blob = Blob::new_checked(&model)?;
+    let logits = logits_of(&blob, images, 0..images.len(), progress)?;
+    let answers = logits.iter().zip(&images.labels);
+    let correct = answers.filter(|(logits, label)| answer(logits) == usize::from(**label)).count();
+    Ok(IntegerAnswers { accuracy: Accuracy { correct, total: images.len() }, logits })
+}
+
+/// The logits of some of the images, on all threads; tells `progress` of each image that is done.
+///
+/// # Errors
+/// If the blob takes images of another shape.
+pub fn logits_of(
+    blob: &Blob<'_>,
+    images: &Images,
+    range: Range<usize>,
+    progress: &(dyn Fn() + Sync),
+) -> Result<Vec<Vec<i32>>, BlobError> {
     if blob.header().input.elements() != images.shape.elements() as u64 {
         return Err(BlobError::EndsMismatch);
     }
-    let indices: Vec<usize> = (0..images.len()).collect();
+    let indices: Vec<usize> = range.collect();
     let chunks: Result<Vec<Vec<Vec<i32>>>, BlobError> = indices
         .par_chunks(CHUNK)
         .map(|chunk| {
-            let mut arena = AlignedCopy::new(&vec![0; required_arena(&blob)]);
-            let mut engine = Engine::new(blob, &mut arena)?;
+            let mut arena = AlignedCopy::new(&vec![0; required_arena(blob)]);
+            let mut engine = Engine::new(*blob, &mut arena)?;
             let mut logits = Vec::with_capacity(chunk.len());
             for &index in chunk {
                 engine.input_mut().copy_from_slice(&images.channels_last(index));
@@ -57,8 +75,5 @@ pub fn run_blob(model: &[u8], images: &Images, progress: &(dyn Fn() + Sync)) -> 
             Ok(logits)
         })
         .collect();
-    let logits: Vec<Vec<i32>> = chunks?.into_iter().flatten().collect();
-    let answers = logits.iter().zip(&images.labels);
-    let correct = answers.filter(|(logits, label)| answer(logits) == usize::from(**label)).count();
-    Ok(IntegerAnswers { accuracy: Accuracy { correct, total: images.len() }, logits })
+    Ok(chunks?.into_iter().flatten().collect())
 }

@@ -35,4 +35,6 @@ pub use config::{QuantizerConfig, RunConfig};
 pub use folder::{RunError, RunFolder, write_atomically};
 pub use lock::RunLock;
 pub use log::Log;
-pub use result::{Accuracies, DeviceResult, LayerResult, RunResult, Seconds, Tried, ValidationAccuracies};
+pub use result::{
+    Accuracies, DeviceResult, Energy, FlashSection, LayerResult, RunResult, Seconds, Tried, ValidationAccuracies,
+};

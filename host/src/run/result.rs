@@ -149,20 +149,66 @@ pub struct DeviceResult {
     pub agreement: f64,
     /// Host accuracy on the same images.
     pub host_accuracy_same_samples: f64,
+    /// Images by their class (the outer list) and the board's answer (the inner one).
+    #[serde(default)]
+    pub confusion: Vec<Vec<u32>>,
     /// What a tick of the board's counter counts: `instructions` (QEMU) or `cycles`.
     pub unit: String,
-    /// Mean over the images.
+    /// Mean over the images, in that unit.
     pub instructions_per_inference: f64,
-    /// The same at the board's clock, in milliseconds, one cycle an instruction: an estimate under QEMU.
-    pub estimated_ms_per_inference: f64,
+    /// The board's clock in hertz.
+    #[serde(default)]
+    pub clock_hz: u32,
+    /// Milliseconds of an inference, measured: its cycles at the board's clock. Absent where cycles were not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ms_per_inference: Option<f64>,
+    /// An estimate of that where instructions were counted: one cycle each. Absent where cycles were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_ms_per_inference: Option<f64>,
+    /// What an inference takes out of the supply, if its current was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// Images a second over the link, by this machine's clock: how fast the measurement was, not the board.
+    #[serde(default)]
+    pub images_per_second: f64,
     /// One entry an operation of the blob.
     pub layers: Vec<LayerResult>,
     /// Activations and kernel scratch.
     pub arena_bytes: u64,
+    /// Static data of the firmware, without the arena and the place of a model.
+    #[serde(default)]
+    pub static_bytes: u64,
     /// Stack high-water mark.
     pub stack_bytes: u64,
     /// Code and constants of the firmware, without the blob.
     pub firmware_flash_bytes: u64,
+    /// The sections that these consist of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware_sections: Vec<FlashSection>,
+}
+
+/// Bytes of one section of an image in flash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlashSection {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// What an inference takes out of a supply of known current.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Energy {
+    /// The current while it runs, as the user measured it.
+    pub milliamps: f64,
+    /// The supply.
+    pub volts: f64,
+    /// Current, voltage and time together. Absent where the time is an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub microjoules_per_inference: Option<f64>,
+    /// The same of an estimated time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_microjoules_per_inference: Option<f64>,
 }
 
 /// One operation on a board.

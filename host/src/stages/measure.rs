@@ -6,11 +6,12 @@ use releq_shared::blob::{AlignedCopy, Blob};
 
 use super::{StageError, percent};
 use crate::data::Images;
+use crate::device::firmware::{self, Firmware};
 use crate::device::link::{Link, Patience, Transport};
-use crate::device::{Board, DeviceError, DeviceMeasurement, Placement, firmware, start};
+use crate::device::{Board, DeviceError, DeviceMeasurement, Placement, start};
 use crate::interrupt;
 use crate::progress::Progress;
-use crate::run::RunFolder;
+use crate::run::{Energy, RunFolder};
 
 /// How to measure.
 #[derive(Clone, Copy, Debug)]
@@ -19,29 +20,48 @@ pub struct MeasureOptions {
     pub samples: usize,
     /// Whether to show the board's log.
     pub verbose: bool,
+    /// What the board draws while it runs, if the user knows.
+    pub supply: Option<Supply>,
 }
 
 /// The link to a board of any kind.
 pub type Line = Link<Box<dyn Transport>>;
 
-/// Builds a board's firmware and boots it, in the emulator or on the desk; `on_log` gets each line of the board's log.
-///
-/// # Errors
-/// [`StageError`].
-pub fn boot(board: &Board, progress: Progress, on_log: impl FnMut(&str) + 'static) -> Result<Line, StageError> {
-    boot_with(board, None, progress, on_log)
+/// What a board draws while it runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Supply {
+    /// Its current.
+    pub milliamps: f64,
+    /// Its voltage.
+    pub volts: f64,
 }
 
-/// [`boot`] with something in the flash set aside for a model.
+impl Supply {
+    /// What an inference of so many milliseconds takes out of it; milliamps, volts and milliseconds make microjoules.
+    #[must_use]
+    pub fn energy(self, ms: Option<f64>, estimated_ms: Option<f64>) -> Energy {
+        let Self { milliamps, volts } = self;
+        let microjoules = |ms: f64| ms * milliamps * volts;
+        Energy {
+            milliamps,
+            volts,
+            microjoules_per_inference: ms.map(microjoules),
+            estimated_microjoules_per_inference: estimated_ms.map(microjoules),
+        }
+    }
+}
+
+/// Builds a board's firmware and boots it, in the emulator or on the desk, with `stored`, if it is given, in the flash set aside
+/// for a model; `on_log` gets each line of the board's log.
 ///
 /// # Errors
 /// [`StageError`].
-pub fn boot_with(
+pub fn boot(
     board: &Board,
     stored: Option<&[u8]>,
     progress: Progress,
     on_log: impl FnMut(&str) + 'static,
-) -> Result<Line, StageError> {
+) -> Result<(Line, Firmware), StageError> {
     let started = Instant::now();
     progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
     let firmware = firmware::build(board, progress)?;
@@ -53,7 +73,7 @@ pub fn boot_with(
         started.elapsed().as_secs_f64()
     ));
     let transport = start::start(board, &firmware, stored, progress)?;
-    Ok(Link::new(transport, Patience::default()).with_logs(&firmware.bytes, on_log))
+    Ok((Link::new(transport, Patience::default()).with_logs(&firmware.bytes, on_log), firmware))
 }
 
 /// Runs a model over the first test images on a board that is booted for it, with the model in its flash if RAM has no room.
@@ -72,25 +92,30 @@ pub fn measure_on(
     let aligned = AlignedCopy::new(model);
     let placement = Placement::choose(board, &Blob::new_checked(&aligned).map_err(DeviceError::Blob)?)?;
     let stored = (placement == Placement::Flash).then_some(model);
-    let mut link = boot_with(board, stored, progress, move |line| {
+    let (mut link, firmware) = boot(board, stored, progress, move |line| {
         if options.verbose {
             eprintln!("{:>12} {line}", "board");
         }
     })?;
     let images = test.first(options.samples);
     let mut task = progress.task("measure", images.len() as u64);
-    let measured = crate::device::measure(&mut link, model, placement, &images, &mut |done| {
+    let mut measured = crate::device::measure(&mut link, model, placement, &images, &mut |done| {
         task.set(done as u64, String::new);
         interrupt::check()
     })?;
     let seconds = task.seconds();
     task.finish(format_args!(
-        "{} on {} images on {}, {} of them bit for bit as on the host",
+        "{} on {} images on {}, {} of them bit for bit as on the host; {:.0} images a second",
         percent(measured.accuracy),
         images.len(),
         board.name,
-        images.len() - measured.differing.len()
+        images.len() - measured.differing.len(),
+        measured.result.images_per_second
     ));
+    let result = &mut measured.result;
+    result.firmware_sections = firmware.flash.sections;
+    result.energy =
+        options.supply.map(|supply| supply.energy(result.ms_per_inference, result.estimated_ms_per_inference));
     Ok((measured, seconds))
 }
 
@@ -113,4 +138,18 @@ pub fn measure(
     run.result.seconds.measure = Some(seconds);
     run.save_result()?;
     Ok(measured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_energy_of_an_estimated_time_is_an_estimate() {
+        let supply = Supply { milliamps: 10.0, volts: 3.0 };
+        let energy = supply.energy(None, Some(2.0));
+        assert_eq!(energy.estimated_microjoules_per_inference, Some(60.0));
+        assert_eq!(energy.microjoules_per_inference, None);
+        assert_eq!(supply.energy(Some(2.0), None).microjoules_per_inference, Some(60.0));
+    }
 }
