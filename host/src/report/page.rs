@@ -176,16 +176,18 @@ impl Page {
 
 fn board(device: &DeviceResult, accuracy: Option<f64>) -> String {
     let unit = escaped(&device.unit);
+    let latency = match (device.ms_per_inference, device.estimated_ms_per_inference) {
+        (Some(ms), _) => ("milliseconds an inference at the board's clock", format!("{ms:.1}")),
+        (None, Some(ms)) => ("milliseconds an inference at the board's clock, estimated", format!("{ms:.1}")),
+        (None, None) => ("milliseconds an inference", "-".to_owned()),
+    };
     let rows = [
         ("images", device.samples.to_string()),
         ("accuracy", accuracy.map_or_else(|| "-".to_owned(), percent)),
         ("accuracy of the host on the same images", percent(device.host_accuracy_same_samples)),
         ("images with all logits equal to the host's", percent(device.agreement)),
         (&format!("{unit} an inference"), format!("{:.0}", device.instructions_per_inference)),
-        (
-            "milliseconds an inference at the board's clock, estimated",
-            format!("{:.1}", device.estimated_ms_per_inference),
-        ),
+        latency,
         ("activations and scratch", format!("{} bytes", device.arena_bytes)),
         ("stack, high water", format!("{} bytes", device.stack_bytes)),
         ("firmware without the model", format!("{} bytes of flash", device.firmware_flash_bytes)),

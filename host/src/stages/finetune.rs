@@ -1,5 +1,6 @@
 //! The long fine-tune: of bits that were given, or of the search's choice and its neighbours on the frontier.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -165,7 +166,10 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     } else if tried.len() > 1 {
         progress.say(format_args!("{:>12} {bits} is the cheapest that can be expected to keep the loss", "finetune"));
     }
-    let (model, quantization) = long(run, workshop, &float, teacher.as_ref(), &bits)?;
+    let (model, quantization) = match tuned_before(run, workshop, &bits)? {
+        Some(tuned) => tuned,
+        None => long(run, workshop, &float, teacher.as_ref(), &bits)?,
+    };
     checkpoint::save(&path, &model, Some(&quantization))?;
     let test = |model: &Model, quantization: Option<&Quantization>| {
         evaluate(model, quantization, &workshop.test).map(|accuracy| accuracy.share())
@@ -228,6 +232,26 @@ fn check(bits: &Assignment, graph: &Graph, layers: &[LayerFacts], quantizer: Qua
     Ok(quantizer.check(bits.0.iter().copied())?)
 }
 
+/// Where the network of an assignment that was tried is kept until the stage ends, so that one that is stopped goes on with the
+/// next.
+fn tried_path(run: &RunFolder, bits: &Assignment) -> PathBuf {
+    run.file(files::TRIED).join(format!("{bits}-{:016x}.safetensors", run.config().hash()))
+}
+
+/// The network of an assignment that was tried already.
+fn tuned_before(
+    run: &RunFolder,
+    workshop: &Workshop,
+    bits: &Assignment,
+) -> Result<Option<(Model, Quantization)>, StageError> {
+    let path = tried_path(run, bits);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (model, quantization) = checkpoint::load(&path, &workshop.graph, workshop.devices.first())?;
+    Ok(quantization.map(|quantization| (model, quantization)))
+}
+
 /// One long fine-tune from the float network, with the float reference as its teacher if it has one.
 fn long(
     run: &mut RunFolder,
@@ -236,16 +260,11 @@ fn long(
     teacher: Option<&Model>,
     bits: &Assignment,
 ) -> Result<(Model, Quantization), StageError> {
-    let Workshop { data, graph, devices, progress, .. } = workshop;
+    let Workshop { data, progress, .. } = workshop;
     let config = run.config().clone();
-    // Kept until the stage ends, so that one that is stopped goes on with the next assignment.
-    let folder = run.file(files::TRIED);
-    let path = folder.join(format!("{bits}-{:016x}.safetensors", config.hash()));
-    if path.exists()
-        && let (model, Some(quantization)) = checkpoint::load(&path, graph, devices.first())?
-    {
+    if let Some(tuned) = tuned_before(run, workshop, bits)? {
         progress.say(format_args!("{:>12} {bits} trained before", "finetune"));
-        return Ok((model, quantization));
+        return Ok(tuned);
     }
     let model = float.duplicate()?;
     let each: Vec<_> = bits.0.iter().copied().map(Some).collect();
@@ -258,6 +277,7 @@ fn long(
         config: &config.finetune,
         seed: config.seed ^ SEED,
     };
+    let path = tried_path(run, bits);
     let mut begun = false;
     let mut task = progress.task("finetune", config.finetune.steps_on(data.train.len()) as u64);
     fit.run(Some(&path.with_extension("unfinished")), &mut |at| {
@@ -269,6 +289,7 @@ fn long(
         interrupt::check()
     })?;
     task.finish(format_args!("{bits} trained"));
+    let folder = run.file(files::TRIED);
     std::fs::create_dir_all(&folder).map_err(|source| RunError::Io { action: "create", path: folder, source })?;
     checkpoint::save(&path, &model, Some(&quantization))?;
     Ok((model, quantization))
