@@ -159,6 +159,7 @@ impl Kernel {
 }
 
 /// [`Kernel::dots`] of nine weights, an even number of sums.
+#[cfg_attr(core_class = "armv6m", inline(never))]
 fn dots_of_nine(band: &[i32], across: usize, weights: &[i32; 9], start: i32, sums: &mut [i32]) {
     let pairs = sums.as_chunks_mut::<2>().0;
     assert!(!pairs.is_empty() && (2 * pairs.len() - 1) * across + 9 <= band.len());

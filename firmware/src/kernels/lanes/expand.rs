@@ -204,6 +204,9 @@ impl<'a> Spread<'a> {
         for (pixel, &[_, x]) in patches.corners.iter().enumerate() {
             let before = (-x).max(0) as usize;
             let behind = (width - x).clamp(0, kernel as isize) as usize;
+            if (before, behind) == (0, kernel) {
+                continue;
+            }
             for row in (0..usize::from(self.op.kernel[0])).map(|row| row * self.run) {
                 for columns in [0..before, behind..kernel] {
                     let [from, to] = [columns.start, columns.end].map(|column| row + column * self.channels);
