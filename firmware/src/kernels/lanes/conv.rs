@@ -9,10 +9,11 @@ use releq_shared::layout::{Lanes, Layout};
 use super::expand::{Cursor, Spread, Window, pairs_to_look_up};
 use super::finish::Correction;
 use super::plan::{Plan, pairs_of, words_a_pair};
+use super::wide::{Fields, by_tables, settle};
 use super::{PIXELS, Shape, Strip, clear, run_strip};
 use crate::arena::Places;
 use crate::kernels::{CoreClass, Matrix, Sink};
-use crate::needs::{self, Need, needed};
+use crate::needs::{self, Need, conv2d_of, needed};
 
 /// Whether a pooling fits the four pixels that are computed together.
 #[must_use]
@@ -140,6 +141,7 @@ impl Layer<'_> {
         let Self { lanes, matrix, plan, row_len, .. } = *self;
         let patches = self.spread.patches(window, position);
         let whole = plan.pairs == self.pairs;
+        let by_tables = (conv2d_of(1) || conv2d_of(2)) && by_tables(lanes);
         let mut totals = [0; PIXELS];
         let mut line = 0;
         while line < self.lines {
@@ -148,6 +150,7 @@ impl Layer<'_> {
             clear(sums);
             let mut weights = line * row_len;
             let mut cursor = Cursor::default();
+            let mut fields = Fields::default();
             // Where the whole row is at hand it is spread once, for the first block.
             let (mut at, mut left) = (0, self.pairs);
             while left > 0 {
@@ -158,11 +161,17 @@ impl Layer<'_> {
                 } else if !whole {
                     self.spread.fill(&patches, &mut cursor, activations, None);
                 }
+                if by_tables {
+                    fields.make_room(lanes, len * 2, sums);
+                }
                 let shape = &self.shapes[usize::from(len < plan.strip)];
                 run_strip(shape, Strip { activations, weights: &matrix.codes[weights..], row_len, sums });
                 weights += self.strip_len;
                 left -= len;
                 at += if whole { len } else { 0 };
+            }
+            if by_tables {
+                settle(sums);
             }
             put(line * lanes.rows_per_word(), sums, &Correction::new(lanes, matrix.z, totals));
             line += lines;
