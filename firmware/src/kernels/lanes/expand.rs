@@ -3,7 +3,6 @@
 use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
 
-use super::plan::words_a_pair;
 use super::{PIXELS, Runs, gather, spread_runs};
 #[cfg(not(core_class = "armv7em"))]
 use super::{
@@ -76,11 +75,17 @@ pub(super) struct Cursor {
 impl Cursor {
     fn advance(&mut self, columns: usize, run: usize) {
         self.column += columns;
-        self.at += columns;
-        while self.at >= run {
-            (self.at, self.row) = (self.at - run, self.row + 1);
-        }
+        (self.row, self.at) = in_rows(self.row, self.at + columns, run);
     }
+}
+
+/// The row, and the place in it, that lies `at` places behind the start of row `row`, a few rows further at most.
+fn in_rows(mut row: usize, mut at: usize, run: usize) -> (usize, usize) {
+    while at >= run {
+        // Hidden, or the compiler makes a division of it, which takes Cortex-M0 longer.
+        (row, at) = (row + 1, core::hint::black_box(at - run));
+    }
+    (row, at)
 }
 
 impl<'a> Spread<'a> {
@@ -143,18 +148,18 @@ impl<'a> Spread<'a> {
         pairs: &mut [u32],
         totals: Option<&mut [i32; PIXELS]>,
     ) {
-        let columns = pairs.len() / words_a_pair(self.lanes) * 2;
         #[cfg(not(core_class = "armv7em"))]
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
             let mut unwanted = [0; PIXELS];
             let totals = totals.unwrap_or(&mut unwanted);
             if (conv2d_of(1) || conv2d_of(2)) && by_tables(self.lanes) {
                 self.fill_tables(patches, *cursor, pairs, totals);
-            } else {
-                self.fill_wide(patches, *cursor, running_bits(self.lanes), pairs.as_chunks_mut::<2>().0, totals);
+                return cursor.advance(pairs.len() / WORDS_A_TABLE * COLUMNS_A_TABLE, self.run);
             }
-            return cursor.advance(columns, self.run);
+            self.fill_wide(patches, *cursor, running_bits(self.lanes), pairs.as_chunks_mut::<2>().0, totals);
+            return cursor.advance(pairs.len() / 2, self.run);
         }
+        let columns = pairs.len() / 2;
         let by_quads = !needed(Need::LooseChannels) || self.channels.is_multiple_of(4);
         if let (Some(corners), true) = (patches.inside, by_quads) {
             self.rows(corners, *cursor, pairs, totals);
@@ -255,13 +260,17 @@ impl<'a> Spread<'a> {
         if let Some(corners) = patches.inside {
             while left > 0 {
                 let now = left.min(COLUMNS_A_SUM);
+                let (first, run, gap) = (self.run - at, self.run, self.row_len - self.run);
                 let from = row * self.row_len + at;
-                let sources = corners.map(|corner| &self.input[corner + from..]);
-                put(&Columns { sources, first: self.run - at, run: self.run, gap: self.row_len - self.run }, now);
+                // To the last column, so that none need ask how far the runs reach.
+                (row, at) = in_rows(row, at + now - 1, run);
+                at += 1;
+                let reach = row * self.row_len + at - from;
+                let sources = corners.map(|corner| &self.input[corner + from..][..reach]);
+                put(&Columns { sources, first, run, gap }, now);
                 left -= now;
-                at += now;
-                while at >= self.run {
-                    (row, at) = (row + 1, at - self.run);
+                if at == run {
+                    (row, at) = (row + 1, 0);
                 }
             }
             return;
@@ -271,7 +280,7 @@ impl<'a> Spread<'a> {
             let (column, channel) = (at / self.channels, at % self.channels);
             let now = (self.channels - channel).min(left).min(padding.len());
             let pixels = patches.corners.map(|corner| self.pixel(corner, row, column));
-            let sources = pixels.map(|pixel| pixel.map_or(&padding[..], |pixel| &self.input[pixel + channel..]));
+            let sources = pixels.map(|pixel| pixel.map_or(&padding[..now], |pixel| &self.input[pixel + channel..][..now]));
             put(&Columns { sources, first: now, run: now, gap: 0 }, now);
             left -= now;
             at += now;

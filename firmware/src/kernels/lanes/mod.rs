@@ -99,7 +99,7 @@ struct Band<'a> {
 #[cfg(not(core_class = "armv7em"))]
 #[derive(Clone, Copy)]
 struct Columns<'a> {
-    /// From the first column on.
+    /// From the first column to the last.
     sources: [&'a [u8]; PIXELS],
     /// Columns in the first run.
     first: usize,
@@ -107,15 +107,6 @@ struct Columns<'a> {
     run: usize,
     /// Bytes between runs.
     gap: usize,
-}
-
-#[cfg(not(core_class = "armv7em"))]
-impl Columns<'_> {
-    /// Bytes from the first of so many columns to the end of the last.
-    fn reach(&self, columns: usize) -> usize {
-        let gaps = if columns > self.first { (columns - self.first).div_ceil(self.run) } else { 0 };
-        columns + gaps * self.gap
-    }
 }
 
 /// Where the quads of a pixel's patch lie: runs of adjacent ones, the first perhaps shorter, with gaps between.

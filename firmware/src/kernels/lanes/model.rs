@@ -90,8 +90,9 @@ pub(super) fn build_tables_of_quads(from: &Columns<'_>, tables: &mut [u32]) -> [
             (at, left) = (at + from.gap, from.run);
         }
         let mut own = [[0; 2]; COLUMNS_A_TABLE];
-        let quad = Columns { sources: from.sources.map(|source| &source[at..at + COLUMNS_A_TABLE]), ..*from };
-        let [ab, cd] = pack(&Columns { first: COLUMNS_A_TABLE, ..quad }, &mut own, 0, usize::MAX, &mut word);
+        let sources = from.sources.map(|source| &source[at..at + COLUMNS_A_TABLE]);
+        let quad = Columns { sources, first: COLUMNS_A_TABLE, run: COLUMNS_A_TABLE, gap: 0 };
+        let [ab, cd] = pack(&quad, &mut own, 0, usize::MAX, &mut word);
         totals = [totals[0] + ab, totals[1] + cd];
         build(&own, table);
         (at, left) = (at + COLUMNS_A_TABLE, left - COLUMNS_A_TABLE);
@@ -245,6 +246,6 @@ pub(super) fn pack(
             *word = Word { before: [0; 2], missing: slots };
         }
     }
-    debug_assert!(at <= from.reach(columns.len()));
+    debug_assert!(from.sources.iter().all(|source| source.len() == at));
     totals
 }

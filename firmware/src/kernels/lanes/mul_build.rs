@@ -44,9 +44,8 @@ pub(super) fn build_tables_of_quads(from: &Columns<'_>, tables: &mut [u32]) -> [
         return [0; 2];
     }
     // The loop trusts this.
-    let reach = from.reach(count);
     let Columns { sources, first, run, gap } = *from;
-    assert!(tables.len().is_multiple_of(WORDS_A_TABLE) && sources.iter().all(|source| source.len() >= reach));
+    assert!(tables.len().is_multiple_of(WORDS_A_TABLE) && sources.iter().all(|source| source.len() >= count));
     assert!(first > 0 && run > 0 && (first | run).is_multiple_of(COLUMNS_A_TABLE));
     let [pixel, second, third, fourth] = sources.map(<[u8]>::as_ptr);
     let from_first = |other: *const u8| other.addr().wrapping_sub(pixel.addr());

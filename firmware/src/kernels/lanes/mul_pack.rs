@@ -47,8 +47,7 @@ pub(super) fn pack(
         return [0; 2];
     }
     // The loops trust this.
-    let reach = from.reach(count);
-    assert!(from.sources.iter().all(|source| source.len() >= reach));
+    assert!(from.sources.iter().all(|source| source.len() >= count));
     assert!(from.first > 0 && from.run > 0 && word.missing > 0 && slots > 0);
     let [first, second, third, fourth] = from.sources.map(<[u8]>::as_ptr);
     let from_first = |other: *const u8| other.addr().wrapping_sub(first.addr());
