@@ -15,6 +15,10 @@ fn main() {
     if let Some(class) = class {
         println!("cargo::rustc-cfg=core_class=\"{class}\"");
     }
+    println!("cargo::rustc-check-cfg=cfg(armv8m)");
+    if target.starts_with("thumbv8m") {
+        println!("cargo::rustc-cfg=armv8m");
+    }
     // The needs of the one model that an image is for; all of them otherwise.
     let needs = std::env::var("RELEQ_NEEDS").ok().filter(|_| class.is_some());
     let needs: u32 = needs.map_or(u32::MAX, |needs| needs.parse().expect("RELEQ_NEEDS is a number"));

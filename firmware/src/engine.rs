@@ -4,13 +4,13 @@
 //! of an [`Observer`] around each operation, where a meter counts. The arithmetic is that of
 //! [`releq_shared::blob`]'s operations, to the bit, whichever kernel runs: a device's logits equal the host's.
 //!
-//! An engine is two references and costs next to nothing to make: whoever owns the model's slot and the arena lends both
+//! An engine is two references and a note of where scratch may lie, and costs little to make: whoever owns the model's slot and the arena lends both
 //! (`Engine::new(blob, &mut *arena)`) for as long as the model stays, and has them back when the engine is dropped. The
 //! arena's contents stay as they are, so an engine may even be made anew for each step of an exchange.
 
 use releq_shared::blob::{Blob, BlobError, Op};
 
-use crate::arena::{self, ALIGNMENT};
+use crate::arena::{self, ALIGNMENT, Passing};
 use crate::kernels::{self, CoreClass};
 use crate::needs::{self, Need, needed};
 
@@ -19,6 +19,7 @@ use crate::needs::{self, Need, needed};
 pub struct Engine<'a> {
     blob: Blob<'a>,
     arena: &'a mut [u8],
+    passing: Passing,
 }
 
 /// Is told when each operation of a run starts and ends; `()` listens to none.
@@ -42,12 +43,14 @@ pub fn required_arena(blob: &Blob<'_>) -> usize {
     required_arena_on(blob, CoreClass::HERE)
 }
 
-/// Bytes of arena that a blob needs on a core of some class: its tensors, rounded up to [`ALIGNMENT`], and behind them
-/// the largest scratch that the kernels ask for any of its operations. Saturates.
+/// Bytes of arena that a blob needs on a core of some class: its tensors, and the scratch that the kernels ask for each of its
+/// operations behind those that are alive then. Saturates.
 #[must_use]
 pub fn required_arena_on(blob: &Blob<'_>, class: CoreClass) -> usize {
-    let scratch = blob.ops().map(|op| kernels::scratch_bytes(&op, class)).max().unwrap_or(0);
-    arena::scratch_start(blob.header().arena_bytes).saturating_add(scratch)
+    let passing = Passing::of(blob.ops());
+    blob.ops().enumerate().fold(blob.header().arena_bytes as usize, |needed, (index, op)| {
+        needed.max(passing.scratch_start(index, &op).saturating_add(kernels::scratch_bytes(&op, class)))
+    })
 }
 
 impl<'a> Engine<'a> {
@@ -68,7 +71,7 @@ impl<'a> Engine<'a> {
         if remainder != 0 {
             return Err(BlobError::ArenaMisaligned { remainder });
         }
-        Ok(Self { blob, arena })
+        Ok(Self { blob, arena, passing: Passing::of(blob.ops()) })
     }
 
     /// The network that runs here.
@@ -86,9 +89,9 @@ impl<'a> Engine<'a> {
     /// Runs the network on the input and tells `observer` of each operation.
     #[inline(never)]
     pub fn run(&mut self, observer: &mut impl Observer) {
-        let scratch_start = arena::scratch_start(self.blob.header().arena_bytes);
         for (index, op) in self.blob.ops().enumerate() {
             observer.before_op(index);
+            let scratch_start = self.passing.scratch_start(index, &op);
             match &op {
                 Op::Conv2d(op) => {
                     let places = arena::places(self.arena, &op.input, &op.output, scratch_start);

@@ -5,9 +5,10 @@
 //! needs everything. An image that lacks something runs the model that it was built for and no other: `boards` gives it no
 //! slot to load one into.
 
+use releq_shared::Bitwidth;
 use releq_shared::blob::{Blob, Op};
 
-use crate::kernels::lanes::has_short_reach;
+use crate::kernels::lanes::{has_short_reach, is_unpacked};
 use crate::kernels::{self, CoreClass};
 
 /// A set of things that a model may need.
@@ -38,6 +39,10 @@ pub enum Need {
     SingleColumns,
     /// A dense layer by fast kernels.
     Dense,
+    /// A depthwise convolution by the fast kernel.
+    Depthwise,
+    /// A convolution by fast kernels whose codes are unpacked first.
+    Unpacked,
 }
 
 /// The first bit of those that stand for the bitwidths of convolutions, and of dense layers, by fast kernels.
@@ -64,13 +69,20 @@ impl Needs {
             add(Need::Add as u32, matches!(op, Op::Add(_)));
             if let Op::Conv2d(op) = &op {
                 add(Need::PortableConv2d as u32, !fast);
+                if op.groups > 1 {
+                    add(Need::Depthwise as u32, fast);
+                    continue;
+                }
                 add(Need::PooledConv2d as u32, fast && op.pool.is_some());
                 add(Need::PlainConv2d as u32, fast && op.pool.is_none());
                 add(Need::Padding as u32, fast && op.padding != [0; 4]);
                 let loose = fast && !op.input.channels.is_multiple_of(4);
                 add(Need::LooseChannels as u32, loose);
                 add(Need::SingleColumns as u32, loose && (op.padding != [0; 4] || !has_short_reach(op)));
-                add(CONV2D_BITS + u32::from(op.weights.bits.get()) - 1, fast);
+                let unpacked = fast && class != CoreClass::ArmV81mMve && is_unpacked(op);
+                add(Need::Unpacked as u32, unpacked);
+                let bits = if unpacked { Bitwidth::MAX } else { op.weights.bits };
+                add(CONV2D_BITS + u32::from(bits.get()) - 1, fast);
             }
             if let Op::Dense(op) = &op {
                 add(Need::PortableDense as u32, !fast);
@@ -121,7 +133,6 @@ pub(crate) fn lacking() -> ! {
 mod tests {
     extern crate std;
 
-    use releq_shared::Bitwidth;
     use releq_shared::blob::AlignedCopy;
 
     use super::*;

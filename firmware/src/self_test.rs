@@ -72,8 +72,10 @@ impl<'a> Pieces<'a> {
 
 fn check_conv2d(class: CoreClass, random: &mut Random, memory: &mut [u8]) -> Result<(), Mismatch> {
     let [mut height, mut width] = [random.within(1..=9), random.within(1..=9)];
+    let depthwise = random.one_in(3);
     let channels =
         [random.within(1..=3), 4 * random.within(1..=5), random.within(1..=13)][random.within(0..=2) as usize];
+    let channels = if depthwise { channels.min(9) } else { channels };
     let kernel = [random.within(1..=5.min(height)), random.within(1..=5.min(width))];
     let stride = [random.within(1..=2), random.within(1..=2)];
     let pad = |random: &mut Random, kernel: u32| if random.one_in(2) { 0 } else { random.within(0..=kernel - 1) };
@@ -89,13 +91,13 @@ fn check_conv2d(class: CoreClass, random: &mut Random, memory: &mut [u8]) -> Res
     let input = tensor(height, width, channels, TensorKind::U8, random.byte());
     height = (height + padding[0] + padding[2] - kernel[0]) / stride[0] + 1;
     width = (width + padding[1] + padding[3] - kernel[1]) / stride[1] + 1;
-    let pool = random.one_in(2).then(|| {
+    let pool = random.one_in(if depthwise { 8 } else { 2 }).then(|| {
         let size = [random.within(1..=3.min(height)), random.within(1..=3.min(width))];
         let stride = [random.within(1..=2), random.within(1..=2)];
         (height, width) = ((height - size[0]) / stride[0] + 1, (width - size[1]) / stride[1] + 1);
         FusedPool { size: size.map(|n| n as u8), stride: stride.map(|n| n as u8) }
     });
-    let outputs = random.within(1..=9);
+    let outputs = if depthwise { channels * random.within(1..=9 / channels) } else { random.within(1..=9) };
     let kind = if random.one_in(5) { TensorKind::I32 } else { TensorKind::U8 };
     let output = tensor(height, width, outputs, kind, if kind == TensorKind::U8 { random.byte() } else { 0 });
     let op = Conv2d {
@@ -105,7 +107,7 @@ fn check_conv2d(class: CoreClass, random: &mut Random, memory: &mut [u8]) -> Res
         kernel: kernel.map(|n| n as u8),
         stride: stride.map(|n| n as u8),
         padding: padding.map(|n| n as u8),
-        groups: 1,
+        groups: if depthwise { channels as u16 } else { 1 },
         pool,
         activation: activation(random),
         weights: weights(random, [Layout::LaneRows, Layout::TwinRows, Layout::WideRows, Layout::Stacks]),

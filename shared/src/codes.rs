@@ -98,44 +98,23 @@ pub fn unpack(stream: &[u8], bits: Bitwidth, first: usize, codes: &mut [u8]) {
     }
 }
 
-fn unpack_width<const WIDTH: usize>(stream: &[u8], first: usize, codes: &mut [u8]) {
-    // Each suits its machine: a window of sixteen bytes costs a small core more than the codes in it.
-    if cfg!(target_os = "none") {
-        unpack_singly::<WIDTH>(stream, first, codes);
-    } else {
-        unpack_in_eights::<WIDTH>(stream, first, codes);
-    }
-}
-
-/// Code by code, from a register that is filled up by bytes.
-fn unpack_singly<const WIDTH: usize>(stream: &[u8], first: usize, codes: &mut [u8]) {
-    let mask = ((1u32 << WIDTH) - 1) as u8;
-    let mut bytes = stream[first * WIDTH / 8..].iter();
-    let mut byte = || u32::from(*bytes.next().expect("the stream is too short"));
-    let Some((first_code, codes)) = codes.split_first_mut() else { return };
-    let shift = first * WIDTH % 8;
-    let (mut held, mut count) = (byte() >> shift, 8 - shift);
-    let mut take = |code: &mut u8| {
-        if count < WIDTH {
-            held |= byte() << count;
-            count += 8;
-        }
-        *code = held as u8 & mask;
-        held >>= WIDTH;
-        count -= WIDTH;
-    };
-    take(first_code);
-    codes.iter_mut().for_each(take);
-}
-
 /// Eight codes at a time: they start at the same bit of a byte, so one window of `WIDTH + 1` bytes holds them.
-fn unpack_in_eights<const WIDTH: usize>(stream: &[u8], first: usize, codes: &mut [u8]) {
+fn unpack_width<const WIDTH: usize>(stream: &[u8], first: usize, codes: &mut [u8]) {
     let mask = ((1u32 << WIDTH) - 1) as u8;
     let shift = first * WIDTH % 8;
     let mut byte = first * WIDTH / 8;
     for group in codes.chunks_mut(8) {
-        let mut window = [0; 16];
         let whole = &stream[byte..];
+        if let (Ok(group), 0, true) = (<&mut [u8; 8]>::try_from(&mut *group), shift, whole.len() >= WIDTH) {
+            // Whole bytes, all of whose shifts are known here.
+            let mut window = [0; 8];
+            window[..WIDTH].copy_from_slice(&whole[..WIDTH]);
+            let window = u64::from_le_bytes(window);
+            *group = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (window >> (i * WIDTH)) as u8 & mask);
+            byte += WIDTH;
+            continue;
+        }
+        let mut window = [0; 16];
         let len = if whole.len() > WIDTH { WIDTH + 1 } else { whole.len() };
         window[..len].copy_from_slice(&whole[..len]);
         assert!(len * 8 >= shift + group.len() * WIDTH, "the stream is too short");
@@ -179,15 +158,6 @@ mod tests {
             for first in 0..codes.len() {
                 let mut unpacked = vec![0; codes.len() - first];
                 unpack(&packed, bits, first, &mut unpacked);
-                prop_assert_eq!(&unpacked[..], &codes[first..]);
-                let mut unpacked = vec![0; codes.len() - first];
-                match bits.get() {
-                    1 => unpack_singly::<1>(&packed, first, &mut unpacked),
-                    6 => unpack_singly::<6>(&packed, first, &mut unpacked),
-                    7 => unpack_singly::<7>(&packed, first, &mut unpacked),
-                    8 => unpack_singly::<8>(&packed, first, &mut unpacked),
-                    _ => unpacked.copy_from_slice(&codes[first..]),
-                }
                 prop_assert_eq!(&unpacked[..], &codes[first..]);
             }
         }

@@ -11,19 +11,52 @@ use releq_shared::requantize::{MIN_CHANNEL_SHIFT, Requantize, to_activation};
 use crate::arena::Places;
 use crate::needs::{self, Need, needed};
 #[cfg(core_class = "armv7em")]
-use dsp_outputs::outputs;
+use dsp_outputs::{outputs, outputs_of_quads};
+
+/// The body of a naked function. Link-time optimisation hands it to an assembler that knows the target but not the core, so it names
+/// the core itself where the target does not imply the instructions that kernels use.
+#[cfg(target_arch = "arm")]
+macro_rules! kernel_asm {
+    ($($lines:tt)*) => {
+        core::arch::naked_asm!(core_directive!(), $($lines)*)
+    };
+}
+
+#[cfg(all(target_arch = "arm", core_class = "armv81m-mve"))]
+macro_rules! core_directive {
+    () => {
+        ".cpu cortex-m55"
+    };
+}
+
+#[cfg(all(target_arch = "arm", core_class = "armv7em", armv8m))]
+macro_rules! core_directive {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+
+#[cfg(all(target_arch = "arm", not(any(core_class = "armv81m-mve", all(core_class = "armv7em", armv8m)))))]
+macro_rules! core_directive {
+    () => {
+        ""
+    };
+}
 
 pub(crate) mod class_name;
 mod core_class;
+mod depthwise;
 #[cfg(core_class = "armv7em")]
 mod dsp_outputs;
 mod duo;
 pub mod lanes;
 pub mod portable;
 pub mod stacks;
+mod sum;
 
 pub use core_class::CoreClass;
-pub use portable::{add, pool};
+pub use portable::pool;
+pub use sum::add;
 
 /// Whether a core of that class has kernels of its own for `op`, rather than portable ones.
 #[must_use]
@@ -36,6 +69,7 @@ fn fast_scratch_bytes(op: &Op<'_>, class: CoreClass) -> Option<usize> {
     lanes::scratch_bytes(op, class)
         .or_else(|| duo::scratch_bytes(op, class))
         .or_else(|| stacks::scratch_bytes(op, class))
+        .or_else(|| depthwise::scratch_bytes(op).filter(|_| class != CoreClass::Portable))
 }
 
 /// Bytes of scratch that the kernel of `op` asks for on a core of that class.
@@ -64,6 +98,10 @@ pub fn dense(op: &Dense<'_>, matrix: &Matrix<'_>, places: Places<'_>) {
 /// A convolution by the kernels of some class of core, whose assembly is plain Rust on other cores.
 #[inline]
 pub fn conv2d_on(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, mut places: Places<'_>) {
+    let depthwise = needed(Need::Depthwise) && class != CoreClass::Portable;
+    if depthwise && depthwise::conv2d(op, matrix, &mut places) {
+        return;
+    }
     let mut fast = || {
         (LANES_HERE && lanes::conv2d(class, op, matrix, &mut places))
             || (STACKS_HERE && stacks::conv2d(class, op, matrix, &mut places))
@@ -187,6 +225,34 @@ impl<'a> Sink<'a> {
     }
 }
 
+#[cfg(core_class = "armv7em")]
+impl Sink<'_> {
+    /// Whether [`Self::put_quads`] writes here: to tensors of 8 bits.
+    fn takes_quads(&self) -> bool {
+        self.kind == TensorKind::U8
+    }
+
+    /// Writes the outputs of four pixels, from element `at + first` on and `pixel` elements apart, of rows `first` and on: from the
+    /// sums of their stored codes, less corrections of the even and the odd rows, as `2 sum - correction`.
+    fn put_quads(
+        &mut self,
+        [at, pixel]: [usize; 2],
+        first: usize,
+        matrix: &Matrix<'_>,
+        sums: &[[i32; 4]],
+        corrections: [[i32; 4]; 2],
+    ) {
+        let rows = sums.len().min(matrix.bias.len() - first);
+        let scales = Scales {
+            bias: &matrix.bias[first..][..rows],
+            multiplier: &matrix.multiplier[first..][..rows],
+            shift: &matrix.shift[first..][..rows],
+        };
+        let bytes = &mut self.bytes[at + first..];
+        outputs_of_quads(&sums[..rows], corrections, &scales, self.zero_point, self.activation, bytes, pixel);
+    }
+}
+
 /// Biases and scales of some rows, equally many of each.
 struct Scales<'a> {
     bias: &'a [i32],
@@ -197,13 +263,17 @@ struct Scales<'a> {
 impl Scales<'_> {
     #[inline]
     fn apply(&self, row: usize, sum: i32) -> i32 {
-        let sum = sum.wrapping_add(self.bias[row]);
-        let (multiplier, shift) = (self.multiplier[row], self.shift[row]);
-        if cfg!(core_class = "armv6m") {
-            return ((high_word(sum, multiplier) >> (shift - MIN_CHANNEL_SHIFT)) + 1) >> 1;
-        }
-        Requantize { multiplier, shift }.apply_to_channel(sum)
+        scaled(sum.wrapping_add(self.bias[row]), self.multiplier[row], self.shift[row])
     }
+}
+
+/// [`Requantize::apply_to_channel`], the way that suits the core.
+#[inline]
+fn scaled(accumulator: i32, multiplier: i32, shift: u8) -> i32 {
+    if cfg!(core_class = "armv6m") {
+        return ((high_word(accumulator, multiplier) >> (shift - MIN_CHANNEL_SHIFT)) + 1) >> 1;
+    }
+    Requantize { multiplier, shift }.apply_to_channel(accumulator)
 }
 
 /// The upper word of a product of which `b` is not negative, for cores that have the lower word only.

@@ -64,9 +64,6 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
     command.env("RELEQ_BOARD", &board.name).env("DEFMT_LOG", "info");
     if let Some(cpu) = &board.target_cpu {
         command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
-        // For link-time optimisation LLVM reads the assembly of naked functions as if for the target's plainest processor,
-        // and refuses what this one has on top.
-        command.env("CARGO_PROFILE_FIRMWARE_LTO", "off");
     }
     let wrong =
         |error: &dyn std::fmt::Display| DeviceError::Build { board: board.name.clone(), output: error.to_string() };

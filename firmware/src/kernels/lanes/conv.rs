@@ -3,12 +3,13 @@
 //! With a fused pooling of up to four places the four pixels are the window of one output, whose largest accumulator is
 //! requantised; without, they are four outputs.
 
+use releq_shared::Bitwidth;
 use releq_shared::blob::{Conv2d, FusedPool};
 use releq_shared::layout::{Lanes, Layout};
 
 use super::expand::{Cursor, Spread, Window, pairs_to_look_up};
 use super::finish::Correction;
-use super::plan::{Plan, pairs_of, words_a_pair};
+use super::plan::{Plan, pairs_of, scratch_budget, words_a_pair};
 use super::wide::{Fields, by_tables, settle};
 use super::{PIXELS, Shape, Strip, clear, run_strip};
 use crate::arena::Places;
@@ -31,13 +32,80 @@ pub(super) fn geometry(op: &Conv2d<'_>, class: CoreClass) -> Option<Lanes> {
         {
             op.weights.layout.lanes(op.weights.bits)
         }
+        (Layout::Bitstream, CoreClass::ArmV7em) if covered && op.columns().is_multiple_of(UNPACKED_COLUMNS) => {
+            Lanes::single(Bitwidth::MAX, 1)
+        }
+        (Layout::Bitstream, CoreClass::ArmV6m | CoreClass::ArmV7m)
+            if covered && op.columns().is_multiple_of(UNPACKED_COLUMNS) =>
+        {
+            Lanes::wide(Bitwidth::MAX)
+        }
         _ => None,
     }
+}
+
+/// Columns of rows that are unpacked before they are used come in whole groups of lanes of 8 bits: these are the codes, byte by
+/// byte.
+const UNPACKED_COLUMNS: u32 = 8;
+
+/// Whether a convolution that this module runs has its codes unpacked first, some rows at a time.
+pub(crate) fn is_unpacked(op: &Conv2d<'_>) -> bool {
+    op.weights.layout == Layout::Bitstream
+}
+
+/// Rows of such a convolution whose codes are unpacked together: as many as take twice what scratch the rest
+/// may take.
+fn rows_unpacked(op: &Conv2d<'_>) -> usize {
+    let (rows, columns) = (usize::from(op.output.channels), op.columns() as usize);
+    let blocks = (rows * columns).div_ceil(scratch_budget(op) * 2).clamp(1, rows);
+    rows.div_ceil(blocks)
+}
+
+/// Rows that are computed in one go.
+pub(super) fn rows_at_once(op: &Conv2d<'_>) -> usize {
+    if is_unpacked(op) { rows_unpacked(op) } else { op.output.channels.into() }
+}
+
+/// Bytes of scratch for unpacked codes.
+pub(super) fn unpacked_bytes(op: &Conv2d<'_>) -> usize {
+    if is_unpacked(op) { rows_unpacked(op) * op.columns() as usize } else { 0 }
 }
 
 /// Runs a convolution if it is one for these kernels; returns whether it was.
 pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &mut Places<'_>) -> bool {
     let Some(lanes) = geometry(op, class) else { return false };
+    if !is_unpacked(op) {
+        convolve(op, lanes, matrix, 0, places);
+        return true;
+    }
+    if !needed(Need::Unpacked) {
+        needs::lacking();
+    }
+    let (rows, columns) = (matrix.bias.len(), matrix.columns);
+    let Places { input, output, scratch } = places;
+    let (codes, scratch) = scratch.split_at_mut(unpacked_bytes(op).next_multiple_of(4));
+    let mut places = Places { input, output, scratch };
+    for first in (0..rows).step_by(rows_unpacked(op)) {
+        let count = rows_unpacked(op).min(rows - first);
+        let codes = &mut codes[..count * columns];
+        for (row, codes) in codes.chunks_exact_mut(columns).enumerate() {
+            matrix.layout.unpack_row(matrix.codes, matrix.bits, columns, first + row, 0, codes);
+        }
+        let matrix = Matrix {
+            codes,
+            bias: &matrix.bias[first..][..count],
+            multiplier: &matrix.multiplier[first..][..count],
+            shift: &matrix.shift[first..][..count],
+            ..*matrix
+        };
+        convolve(op, lanes, &matrix, first, &mut places);
+    }
+    true
+}
+
+/// Computes the channels from `channel` on that `matrix` has the rows of.
+#[inline(never)]
+fn convolve(op: &Conv2d<'_>, lanes: Lanes, matrix: &Matrix<'_>, channel: usize, places: &mut Places<'_>) {
     let plan = Plan::new(op, lanes);
     let (scratch, offsets) = places.scratch.split_at_mut(plan.scratch(lanes));
     let offsets = &mut offsets[..pairs_to_look_up(op, lanes) * size_of::<[u16; 2]>()];
@@ -45,7 +113,7 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
         bytemuck::cast_slice_mut::<u8, u32>(scratch).split_at_mut(plan.pairs * words_a_pair(lanes));
     let pairs = pairs_of(op, lanes);
     let pair_words = words_a_pair(lanes);
-    let rows = usize::from(op.output.channels);
+    let channels = usize::from(op.output.channels);
     let mut layer = Layer {
         lanes,
         matrix,
@@ -53,14 +121,14 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
         shapes: [Shape::new(lanes, plan.strip), Shape::new(lanes, pairs % plan.strip)],
         row_len: lanes.row_len(matrix.columns),
         strip_len: plan.strip / lanes.slots() * lanes.word_len(),
-        lines: rows.div_ceil(lanes.rows_per_word()),
+        lines: matrix.bias.len().div_ceil(lanes.rows_per_word()),
         pairs,
         pair_words,
         spread: Spread::new(op, lanes, places.input, bytemuck::cast_slice_mut(offsets)),
         activations,
         sums: bytemuck::cast_slice_mut(sums),
     };
-    let mut sink = Sink::new(places.output, &op.output, op.activation);
+    let mut sink = Sink::new(&mut *places.output, &op.output, op.activation);
     let (height, width) = (usize::from(op.output.height), usize::from(op.output.width));
     if let (Some(pool), true) = (op.pool, needed(Need::PooledConv2d)) {
         let [down, right] = pool.stride.map(usize::from);
@@ -69,17 +137,17 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
         let last = usize::from(pool.size[0]) * columns - 1;
         let places = [0, 1, 2, 3].map(|n: usize| [n.min(last) / columns, n.min(last) % columns]);
         let window = layer.spread.window(places.map(|place| place.map(|at| at as isize)));
-        let mut at = 0;
+        let mut at = channel;
         for y in 0..height {
             for x in 0..width {
                 layer.run(&window, [y * down, x * right], |first, sums, correction| {
                     correction.of_largest(lanes, sums);
                     sink.put_rows(at, first, matrix, &sums[..sums.len() / PIXELS], 1);
                 });
-                at += rows;
+                at += channels;
             }
         }
-        return true;
+        return;
     }
     if !needed(Need::PlainConv2d) {
         needs::lacking();
@@ -87,7 +155,7 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
     let in_a_row = layer.spread.window([[0, 0], [0, 1], [0, 2], [0, 3]]);
     let mut position @ [mut y, mut x] = [0, 0];
     let mut left = height * width;
-    let mut at = 0;
+    let mut at = channel;
     while left > 0 {
         let count = left.min(PIXELS);
         let mut window = in_a_row;
@@ -99,12 +167,17 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
             }));
         }
         layer.run(&window, position, |first, sums, correction| {
+            #[cfg(core_class = "armv7em")]
+            if count == PIXELS && sink.takes_quads() {
+                let corrections = correction.part(lanes, sums);
+                return sink.put_quads([at, channels], first, matrix, sums.as_chunks().0, corrections);
+            }
             correction.of_each(lanes, sums);
             for pixel in 0..count {
-                sink.put_rows(at + pixel * rows, first, matrix, &sums[pixel..], PIXELS);
+                sink.put_rows(at + pixel * channels, first, matrix, &sums[pixel..], PIXELS);
             }
         });
-        at += count * rows;
+        at += count * channels;
         left -= count;
         x += count;
         while x >= width {
@@ -112,7 +185,6 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
         }
         position = [y, x];
     }
-    true
 }
 
 struct Layer<'a> {

@@ -5,8 +5,6 @@
 //! the group's code in the middle, at the slot from which on there are codes.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use releq_shared::layout::Lanes;
 
 use super::{PIXELS, Strip};
@@ -120,7 +118,7 @@ pub(super) fn clear(sums: &mut [i32]) {
 
 #[unsafe(naked)]
 extern "C" fn clear_between(_: *mut i32, _: *mut i32) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4, lr}}",
         "movs r2, #0",
         "movs r3, #0",
@@ -164,19 +162,39 @@ macro_rules! single {
     ($name:ident, mask: $mask:literal, widen: $widen:literal, slots: [$($and:literal),+]) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
-            naked_asm!(
+            kernel_asm!(
                 "push {{r4-r11, lr}}",
                 "ldm r0, {{r1-r8}}",
-                "push {{r2-r8}}",
+                // r9: the slot where what is left enters, r10: where a row starts, r11: what comes behind its groups.
+                "adr.w r9, 3f",
+                "add.w r10, r9, #1",
+                "add r9, r6",
+                "mov r11, r9",
+                "adr.w r12, 8f",
+                "cmp r7, #2",
+                "it eq",
+                "addeq.w r11, r12, #1",
+                "adr.w r12, 7f",
+                "it hi",
+                "addhi.w r11, r12, #1",
+                "adr.w r12, 6f",
+                "cmp r6, #0",
+                "it eq",
+                "addeq.w r11, r12, #1",
+                "cmp r5, #0",
+                "it eq",
+                "moveq r10, r11",
+                "sub sp, #32",
+                "strd r2, r5, [sp]",
+                "strd r11, r9, [sp, #8]",
+                "strd r10, r3, [sp, #16]",
+                "strd r8, r4, [sp, #24]",
                 concat!("mov.w r12, #", $mask),
                 // A row.
                 "2:",
-                "ldr r3, [sp, #4]",
                 "ldm.w r3, {{r8-r11}}",
-                "ldr r0, [sp]",
-                "ldr.w lr, [sp, #12]",
-                "cmp.w lr, #0",
-                "beq 5f",
+                "ldrd r0, lr, [sp]",
+                "ldr pc, [sp, #16]",
                 // A group.
                 ".p2align 2",
                 "3:",
@@ -187,34 +205,28 @@ macro_rules! single {
                 "subs.w lr, lr, #1",
                 "bgt 3b",
                 "bne 6f",
-                // What is left.
-                "5:",
-                "ldr r3, [sp, #16]",
-                "cbz r3, 6f",
-                "ldr r4, [sp, #20]",
-                "cmp r4, #2",
-                "bhi 7f",
-                "blo 8f",
-                "ldrh.w r2, [r1], #2",
-                concat!("orr.w r2, r2, r2, lsl #", $widen),
-                "b 8f",
+                "ldr pc, [sp, #8]",
+                // What is left: with a word, or half of one, before its first slot.
+                ".p2align 2",
                 "7:",
                 "ldr.w r2, [r1], #4",
+                "ldr pc, [sp, #12]",
+                ".p2align 2",
                 "8:",
-                "adr.w r4, 3b",
-                "add r4, r3",
-                "bx r4",
+                "ldrh.w r2, [r1], #2",
+                concat!("orr.w r2, r2, r2, lsl #", $widen),
+                "ldr pc, [sp, #12]",
                 // The next row.
+                ".p2align 2",
                 "6:",
-                "ldr r3, [sp, #4]",
+                "ldr r3, [sp, #20]",
                 "stm.w r3!, {{r8-r11}}",
-                "str r3, [sp, #4]",
-                "ldr r2, [sp, #24]",
+                "str r3, [sp, #20]",
+                "ldrd r2, r4, [sp, #24]",
                 "add r1, r2",
-                "ldr r2, [sp, #8]",
-                "cmp r3, r2",
+                "cmp r3, r4",
                 "bne 2b",
-                "add sp, #28",
+                "add sp, #32",
                 "pop {{r4-r11, pc}}",
             )
         }
@@ -261,7 +273,7 @@ macro_rules! twin {
     ) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
-            naked_asm!(
+            kernel_asm!(
                 "push {{r4-r11, lr}}",
                 "ldm r0, {{r1-r8}}",
                 "mov lr, r3",

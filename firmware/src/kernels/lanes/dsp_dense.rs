@@ -4,8 +4,6 @@
 //! take them apart; then four rows each take their codes by one AND and add by one SMLAD.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use super::{ABREAST, Band};
 use crate::needs;
 
@@ -132,7 +130,7 @@ macro_rules! single {
     ($name:ident, mask: $mask:literal, group: [$($part:expr),+]) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
-            naked_asm!(
+            kernel_asm!(
                 "push {{r4-r11, lr}}",
                 "ldm r0, {{r1-r4}}",
                 "mov r0, r2",
@@ -197,7 +195,7 @@ macro_rules! flush {
 /// Two rows a word, one bit: fields are emptied after 128 columns. Registers as in [`single`].
 #[unsafe(naked)]
 extern "C" fn twin1(_: &Arguments) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "ldm r0, {{r1-r4}}",
         "mov r0, r2",
@@ -242,7 +240,7 @@ extern "C" fn twin1(_: &Arguments) {
 /// Two rows a word, two bits: fields are emptied after every group, of 16 columns.
 #[unsafe(naked)]
 extern "C" fn twin2(_: &Arguments) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "ldm r0, {{r1-r4}}",
         "mov r0, r2",

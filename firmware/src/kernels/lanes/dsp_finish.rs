@@ -1,8 +1,6 @@
 //! From the sums of four pixels to the largest accumulator of each row, in assembly.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use super::PIXELS;
 
 /// Replaces the four sums of each row by the largest of `2 sum - correction`, one a row, at the front.
@@ -59,7 +57,7 @@ macro_rules! largest {
 
 #[unsafe(naked)]
 extern "C" fn singles(_: *mut i32, _: *mut i32, _: &[i32; PIXELS]) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "ldm.w r2, {{r8-r11}}",
         "mov r2, r0",
@@ -82,7 +80,7 @@ macro_rules! twins {
     ($name:ident, $field:literal) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: *mut i32, _: *mut i32, _: &[i32; 2 * PIXELS]) {
-            naked_asm!(
+            kernel_asm!(
                 "push {{r4-r11, lr}}",
                 // r12: where accumulators go, r3 to r6: whole sums, r7 to r10: upper fields.
                 "mov r12, r0",

@@ -1,8 +1,6 @@
 //! Spreading activations to 16-bit lanes, in assembly for cores with UXTB16.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use super::{PIXELS, Runs};
 
 /// What [`spread_two`] is told, in the order in which it loads it.
@@ -76,7 +74,7 @@ pub(super) fn spread_runs(
 /// Four pixels at a time, without their sums.
 #[unsafe(naked)]
 extern "C" fn spread_four(_: &mut Four) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "ldm.w r0, {{r0-r8}}",
         // [sp]: quads of the run at hand, [sp, #4]: of other runs, [sp, #8]: left behind it, [sp, #12]: gap.
@@ -122,7 +120,7 @@ extern "C" fn spread_four(_: &mut Four) {
 /// Two pixels at a time, so that their sums fit the registers.
 #[unsafe(naked)]
 extern "C" fn spread_two(_: &Two) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "mov r11, r0",
         "ldm.w r11!, {{r0-r3}}",
@@ -205,7 +203,7 @@ pub(super) fn gather(
 
 #[unsafe(naked)]
 extern "C" fn gather_pairs(_: &mut Gather) {
-    naked_asm!(
+    kernel_asm!(
         "push {{r4-r11, lr}}",
         "add.w r12, r0, #28",
         "push {{r0, r12}}",

@@ -1,5 +1,7 @@
 //! Spreads the activations under four placements of a kernel to 16-bit lanes, in the order of the pairs.
 
+use core::ops::Range;
+
 use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
 
@@ -17,6 +19,7 @@ use crate::needs::{self, Need, needed};
 /// What all placements of a convolution have in common.
 pub(super) struct Spread<'a> {
     op: &'a Conv2d<'a>,
+    #[cfg_attr(core_class = "armv7em", allow(dead_code))]
     lanes: Lanes,
     input: &'a [u8],
     channels: usize,
@@ -60,6 +63,10 @@ pub(super) struct Patches {
     corners: [[isize; 2]; PIXELS],
     /// Index of the corners' elements in the input, if no placement touches the padding.
     inside: Option<[usize; PIXELS]>,
+    /// The same if placements touch the padding on the left and right only, and what lies there instead, of the rows above and
+    /// below, is in the input.
+    #[cfg_attr(not(core_class = "armv7em"), allow(dead_code))]
+    level: Option<[usize; PIXELS]>,
 }
 
 /// How far the columns of some placements are spread.
@@ -134,9 +141,20 @@ impl<'a> Spread<'a> {
         if inside || !needed(Need::Padding) {
             let first = y as usize * self.row_len + x as usize * self.channels;
             let inside = window.offsets.map(|offset| first.wrapping_add_signed(offset));
-            return Patches { corners: [[0; 2]; PIXELS], inside: Some(inside) };
+            return Patches { corners: [[0; 2]; PIXELS], inside: Some(inside), level: None };
         }
-        Patches { corners: window.steps.map(|[down, right]| [y + down, x + right]), inside: None }
+        let corners = window.steps.map(|[down, right]| [y + down, x + right]);
+        let mut level = None;
+        if y + back[0] >= 0 && y + forth[0] <= self.last[0] {
+            let element = |[y, x]: [isize; 2]| y * self.row_len as isize + x * self.channels as isize;
+            let reach = (usize::from(op.kernel[0]) - 1) * self.row_len + self.run;
+            let end = self.input.len() as isize - reach as isize;
+            let elements = corners.map(element);
+            if elements.iter().all(|element| (0..=end).contains(element)) {
+                level = Some(elements.map(|element| element as usize));
+            }
+        }
+        Patches { corners, inside: None, level }
     }
 
     /// Writes the pairs under the placements from `cursor` on, which must be at an even pair, to `pairs`, four words each,
@@ -167,13 +185,59 @@ impl<'a> Spread<'a> {
         }
         let mut unwanted = [0; PIXELS];
         let totals = totals.unwrap_or(&mut unwanted);
-        match patches.inside {
+        match (patches.inside, patches.level) {
+            (_, Some(corners)) if needed(Need::Padding) && by_quads => {
+                self.rows(corners, *cursor, pairs, Some(totals));
+                self.pad_beside(patches, cursor.column, pairs, totals);
+            }
             _ if needed(Need::Padding) && by_quads => self.positions(patches, cursor.column, pairs, totals),
-            Some(corners) if !self.offsets.is_empty() => self.look_up(corners, cursor.column / 2, pairs, totals),
+            (Some(corners), _) if !self.offsets.is_empty() => {
+                self.look_up(corners, cursor.column / 2, pairs, totals);
+            }
+            (_, Some(corners)) if needed(Need::Padding) && !self.offsets.is_empty() => {
+                self.look_up(corners, cursor.column / 2, pairs, totals);
+                self.pad_beside(patches, cursor.column, pairs, totals);
+            }
             _ if needed(Need::SingleColumns) => self.columns(patches, cursor.column, pairs, totals),
             _ => needs::lacking(),
         }
         cursor.advance(columns, self.run);
+    }
+
+    /// Replaces what was spread from beside the input's rows by padding; the first of `pairs` is of column `first`.
+    fn pad_beside(&self, patches: &Patches, first: usize, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
+        let (width, kernel) = (self.op.input.width as isize, usize::from(self.op.kernel[1]));
+        let end = first + pairs.len() / 2;
+        for (pixel, &[_, x]) in patches.corners.iter().enumerate() {
+            let before = (-x).max(0) as usize;
+            let behind = (width - x).clamp(0, kernel as isize) as usize;
+            for row in (0..usize::from(self.op.kernel[0])).map(|row| row * self.run) {
+                for columns in [0..before, behind..kernel] {
+                    let [from, to] = [columns.start, columns.end].map(|column| row + column * self.channels);
+                    let (from, to) = (from.max(first), to.min(end));
+                    if from >= to {
+                        continue;
+                    }
+                    if self.channels.is_multiple_of(4) {
+                        self.pad(pixel, &mut pairs[(from - first) * 2..(to - first) * 2], &mut totals[pixel]);
+                    } else {
+                        self.pad_lanes(pixel, from..to, first, pairs, &mut totals[pixel]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Replaces columns that were spread for one pixel by padding; the first of `pairs` is of column `first`.
+    fn pad_lanes(&self, pixel: usize, columns: Range<usize>, first: usize, pairs: &mut [u32], total: &mut i32) {
+        let zero = u16::from(self.op.input.zero_point);
+        let lanes: &mut [u16] = bytemuck::cast_slice_mut(pairs);
+        for column in columns {
+            let place = lane_of(self.op.columns() as usize, column) - first;
+            let lane = &mut lanes[(place / 2 * PIXELS + pixel) * 2 + place % 2];
+            *total += i32::from(zero) - i32::from(*lane);
+            *lane = zero;
+        }
     }
 
     /// Kernel row by kernel row: adjacent in the input, where there is no padding.

@@ -33,6 +33,22 @@ impl Correction {
         sum.wrapping_mul(2).wrapping_sub(self.second[n])
     }
 
+    /// Parts the sums of twins, as strips make them: those of the first row to the first four, as stored, as those of the second are.
+    /// Returns what is taken off twice the sums of even and odd rows.
+    #[cfg(core_class = "armv7em")]
+    pub(super) fn part(&self, lanes: Lanes, sums: &mut [i32]) -> [[i32; PIXELS]; 2] {
+        if lanes.rows_per_word() == 1 {
+            return [self.first; 2];
+        }
+        let lower_field = 16 - lanes.bits() as u32;
+        for sums in sums.as_chunks_mut::<{ 2 * PIXELS }>().0 {
+            let [r0, r1, r2, r3, u0, u1, u2, u3] = *sums;
+            let lower = |raw: i32, upper: i32| raw.wrapping_sub(upper << lower_field);
+            *sums = [lower(r0, u0), lower(r1, u1), lower(r2, u2), lower(r3, u3), u0, u1, u2, u3];
+        }
+        [self.first, self.second]
+    }
+
     /// Takes the sums of some rows, as strips make them, to the accumulators (less the bias) of their four pixels, in
     /// place: four a row.
     pub(super) fn of_each(&self, lanes: Lanes, sums: &mut [i32]) {

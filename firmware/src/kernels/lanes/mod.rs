@@ -59,6 +59,7 @@ use mul_pack::pack;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_build::{build_tables, build_tables_of_quads};
 
+pub(crate) use conv::is_unpacked;
 pub use conv::{conv2d, pools};
 pub use dense::dense;
 pub(crate) use expand::has_short_reach;

@@ -8,6 +8,7 @@ use releq_shared::blob::{Conv2d, Op};
 use releq_shared::layout::Lanes;
 
 use super::PIXELS;
+use super::conv::{rows_at_once, unpacked_bytes};
 use super::expand::pairs_to_look_up;
 use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables, sets_at_once};
 use crate::kernels::CoreClass;
@@ -32,11 +33,8 @@ impl Plan {
     /// The cheapest cut of `lines` rows (or twins) of `columns` that fits the scratch that the layer's own tensors
     /// justify: a quarter of them, up to the next multiple of 32.
     pub(super) fn new(op: &Conv2d<'_>, lanes: Lanes) -> Self {
-        let tensors = op.input.bytes().saturating_add(op.output.bytes());
-        let budget =
-            SCRATCH_AT_LEAST.max(usize::try_from(tensors / 4).map_or(usize::MAX, |len| len.next_multiple_of(32)));
-        let lines = usize::from(op.output.channels).div_ceil(lanes.rows_per_word());
-        Self::within(budget, pairs_of(op, lanes), lines, lanes)
+        let lines = rows_at_once(op).div_ceil(lanes.rows_per_word());
+        Self::within(scratch_budget(op), pairs_of(op, lanes), lines, lanes)
     }
 
     fn within(budget: usize, pairs: usize, lines: usize, lanes: Lanes) -> Self {
@@ -76,6 +74,12 @@ impl Plan {
     }
 }
 
+/// Scratch that the layer's own tensors justify.
+pub(super) fn scratch_budget(op: &Conv2d<'_>) -> usize {
+    let tensors = op.input.bytes().saturating_add(op.output.bytes());
+    SCRATCH_AT_LEAST.max(usize::try_from(tensors / 4).map_or(usize::MAX, |len| len.next_multiple_of(32)))
+}
+
 /// Words of activations that a pair takes: those of four pixels, or its share of a set of tables.
 pub(super) const fn words_a_pair(lanes: Lanes) -> usize {
     if by_tables(lanes) { WORDS_A_TABLE_SET * 2 / COLUMNS_A_TABLE_SET } else { PIXELS }
@@ -94,7 +98,9 @@ pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> Option<usize> {
     match op {
         Op::Conv2d(op) => {
             let lanes = super::conv::geometry(op, class)?;
-            Some(Plan::new(op, lanes).scratch(lanes) + pairs_to_look_up(op, lanes) * size_of::<[u16; 2]>())
+            let unpacked = unpacked_bytes(op).next_multiple_of(4);
+            let offsets = pairs_to_look_up(op, lanes) * size_of::<[u16; 2]>();
+            Some(Plan::new(op, lanes).scratch(lanes) + offsets + unpacked)
         }
         Op::Dense(op) => super::dense::geometry(op, class).map(|_| 0),
         Op::Pool(_) | Op::Add(_) => None,

@@ -2,8 +2,6 @@
 //! loads and adds only the lanes that are left.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use super::{Field, LANES, Line, PAIR};
 
 /// What [`run_expand`] and [`run_expand_both`] are told. Loops know the places by number.
@@ -40,7 +38,7 @@ pub(super) fn expand(lower: Field<'_>, upper: Option<Field<'_>>, bytes: &mut [u8
 
 #[unsafe(naked)]
 extern "C" fn run_expand(_: &Expansion) {
-    naked_asm!(
+    kernel_asm!(
         ".cpu cortex-m55",
         "push {{r4-r8, lr}}",
         "ldm.w r0, {{r1-r8}}",
@@ -58,7 +56,7 @@ extern "C" fn run_expand(_: &Expansion) {
 
 #[unsafe(naked)]
 extern "C" fn run_expand_both(_: &Expansion) {
-    naked_asm!(
+    kernel_asm!(
         ".cpu cortex-m55",
         "push {{r4-r8, lr}}",
         "ldm.w r0, {{r1-r8}}",
@@ -104,7 +102,7 @@ pub(super) fn copy_patches(line: &Line<'_>, patches: &mut [u8]) {
 /// left.
 #[unsafe(naked)]
 extern "C" fn run_copy(_: &Copy) {
-    naked_asm!(
+    kernel_asm!(
         ".cpu cortex-m55",
         "push {{r4-r8, lr}}",
         "ldm.w r0, {{r1-r7}}",
@@ -159,7 +157,7 @@ pub(super) fn sum_totals(line: &Line<'_>, factor: i32, totals: &mut [i32]) {
 /// run, r10: sum, r12: runs left.
 #[unsafe(naked)]
 extern "C" fn run_totals(_: &Totals) {
-    naked_asm!(
+    kernel_asm!(
         ".cpu cortex-m55",
         "push {{r4-r10, lr}}",
         "ldm.w r0, {{r1-r8}}",
@@ -247,7 +245,7 @@ pub(super) fn sum_products(line: &Line<'_>, weights: [&[u8]; PAIR], sums: [&mut 
 /// second, r11: length of a run, r12: runs left or the arguments.
 #[unsafe(naked)]
 extern "C" fn run_products(_: &mut Products) {
-    naked_asm!(
+    kernel_asm!(
         ".cpu cortex-m55",
         "push {{r0, r4-r11, lr}}",
         "mov r12, r0",

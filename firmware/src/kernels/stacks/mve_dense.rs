@@ -1,8 +1,6 @@
 //! A dense layer's inner loops in assembly for Helium: four rows from one, two or four vectors of codes.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use super::{QUAD, Quad};
 
 /// What loops are told. They know the places by number.
@@ -42,7 +40,7 @@ macro_rules! quad {
     ($name:ident, $($line:literal,)*) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
-            naked_asm!(
+            kernel_asm!(
                 ".cpu cortex-m55",
                 "push {{r4-r11, lr}}",
                 "vpush {{d8-d15}}",

@@ -1,8 +1,6 @@
 //! From sums to outputs in assembly for Helium: pooling and requantisation, four outputs at a time.
 #![allow(unsafe_code)]
 
-use core::arch::naked_asm;
-
 use super::Outputs;
 
 /// What [`run`] is told. It knows the places by number.
@@ -61,7 +59,7 @@ pub(super) fn finish(outputs: Outputs<'_>) {
 /// q7: the smallest and largest output.
 #[unsafe(naked)]
 extern "C" fn run(_: &Arguments) {
-    naked_asm!(
+    kernel_asm!(
         ".cpu cortex-m55",
         "push {{r4-r11, lr}}",
         "vpush {{d8-d15}}",

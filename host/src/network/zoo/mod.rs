@@ -14,7 +14,7 @@ mod vgg;
 use super::{Graph, GraphError};
 
 /// The names that [`by_name`] knows.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "lenet",
     "simplenet",
     "svhn8",
@@ -25,6 +25,7 @@ pub const NAMES: [&str; 12] = [
     "vgg16",
     "alexnet",
     "mobilenetv1",
+    "mobilenetv1-tiny",
     "alexnet-imagenet",
     "mobilenetv1-imagenet",
 ];
@@ -59,6 +60,7 @@ pub fn by_name(name: &str) -> Result<Graph, ZooError> {
         "vgg16" => vgg::build16(),
         "alexnet" => alexnet::build(),
         "mobilenetv1" => mobilenet::build(),
+        "mobilenetv1-tiny" => mobilenet::build_tiny(),
         "alexnet-imagenet" => alexnet::build_imagenet(),
         "mobilenetv1-imagenet" => mobilenet::build_imagenet(),
         _ => return Err(ZooError::Unknown { name: name.to_owned() }),
@@ -72,6 +74,7 @@ pub fn usual_dataset(name: &str) -> &'static str {
     match name {
         "lenet" => "mnist",
         "svhn8" | "svhn10" => "svhn",
+        "mobilenetv1-tiny" => "a folder of images",
         name if name.ends_with("-imagenet") => "a folder of images",
         _ => "cifar10",
     }
@@ -118,6 +121,7 @@ mod tests {
         assert_eq!(totals("alexnet-imagenet"), (8, 61_090_496, 714_188_480));
         assert_eq!(totals("mobilenetv1-imagenet"), (28, 4_209_088, 568_740_352));
         assert_eq!(totals("mobilenetv1").0, 28);
+        assert_eq!((totals("mobilenetv1-tiny").2 as f64 / 1e5).round(), 75.0);
         assert_eq!(totals("alexnet").0, 6);
         assert_eq!(totals("svhn10").0, 11);
     }
