@@ -215,7 +215,8 @@ impl Lanes {
                     let column = self.column_of(columns, pair, high);
                     if (first..end).contains(&column) {
                         let bit = self.bit(word, high, second);
-                        let code = if self.in_planes() { held >> bit & 1 | held >> (bit + 15) & 2 } else { held >> bit };
+                        let code =
+                            if self.in_planes() { held >> bit & 1 | held >> (bit + 15) & 2 } else { held >> bit };
                         codes[column - first] = code as u8 & max ^ flip;
                     }
                 }

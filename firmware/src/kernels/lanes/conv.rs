@@ -36,7 +36,7 @@ pub(super) fn geometry(op: &Conv2d<'_>, class: CoreClass) -> Option<Lanes> {
             Lanes::single(Bitwidth::MAX, 1)
         }
         (Layout::Bitstream, CoreClass::ArmV6m | CoreClass::ArmV7m)
-            if covered && op.columns().is_multiple_of(UNPACKED_COLUMNS) =>
+            if covered && op.columns().is_multiple_of(UNPACKED_WIDE_COLUMNS) =>
         {
             Lanes::wide(Bitwidth::MAX)
         }
@@ -47,6 +47,8 @@ pub(super) fn geometry(op: &Conv2d<'_>, class: CoreClass) -> Option<Lanes> {
 /// Columns of rows that are unpacked before they are used come in whole groups of lanes of 8 bits: these are the codes, byte by
 /// byte.
 const UNPACKED_COLUMNS: u32 = 8;
+/// In wide lanes, in whole words.
+const UNPACKED_WIDE_COLUMNS: u32 = 4;
 
 /// Whether a convolution that this module runs has its codes unpacked first, some rows at a time.
 pub(crate) fn is_unpacked(op: &Conv2d<'_>) -> bool {

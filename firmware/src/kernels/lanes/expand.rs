@@ -5,13 +5,13 @@ use core::ops::Range;
 use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
 
-use super::{PIXELS, Runs, gather, spread_runs};
 #[cfg(not(core_class = "armv7em"))]
 use super::{
     Columns, build_tables, build_tables_of_quads,
     wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, by_tables, running_bits},
     writer::{COLUMNS_A_SUM, Writer, add_fields},
 };
+use super::{PIXELS, Runs, gather, spread_runs};
 #[cfg(not(core_class = "armv7em"))]
 use crate::needs::conv2d_of;
 use crate::needs::{self, Need, needed};
@@ -344,7 +344,8 @@ impl<'a> Spread<'a> {
             let (column, channel) = (at / self.channels, at % self.channels);
             let now = (self.channels - channel).min(left).min(padding.len());
             let pixels = patches.corners.map(|corner| self.pixel(corner, row, column));
-            let sources = pixels.map(|pixel| pixel.map_or(&padding[..now], |pixel| &self.input[pixel + channel..][..now]));
+            let sources =
+                pixels.map(|pixel| pixel.map_or(&padding[..now], |pixel| &self.input[pixel + channel..][..now]));
             put(&Columns { sources, first: now, run: now, gap: 0 }, now);
             left -= now;
             at += now;

@@ -53,11 +53,11 @@ use model::{Shape, build_tables, build_tables_of_quads, pack, run_strip};
 #[cfg(not(core_class = "armv7em"))]
 use model::{clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+use mul_build::{build_tables, build_tables_of_quads};
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_conv::{Shape, run_strip};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_pack::pack;
-#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
-use mul_build::{build_tables, build_tables_of_quads};
 
 pub(crate) use conv::is_unpacked;
 pub use conv::{conv2d, pools};

@@ -43,7 +43,7 @@ pub(super) fn build_tables_of_quads(from: &Columns<'_>, tables: &mut [u32]) -> [
     if count == 0 {
         return [0; 2];
     }
-    // The loop trusts this.
+    // The loop trusts this, and that sources reach to the last column.
     let Columns { sources, first, run, gap } = *from;
     assert!(tables.len().is_multiple_of(WORDS_A_TABLE) && sources.iter().all(|source| source.len() >= count));
     assert!(first > 0 && run > 0 && (first | run).is_multiple_of(COLUMNS_A_TABLE));
@@ -237,8 +237,20 @@ extern "C" fn build_of_quads(_: &mut Job) {
 macro_rules! column {
     ($low:literal, $high:literal) => {
         concat!(
-            "ldrb r4, [r0, r1]\nldrb.w ", $high, ", [r0, r2]\nldrb r5, [r0, r3]\nldrb.w ", $low, ", [r0], #1\n",
-            "orr.w ", $low, ", ", $low, ", r4, lsl #16\norr.w ", $high, ", ", $high, ", r5, lsl #16"
+            "ldrb r4, [r0, r1]\nldrb.w ",
+            $high,
+            ", [r0, r2]\nldrb r5, [r0, r3]\nldrb.w ",
+            $low,
+            ", [r0], #1\n",
+            "orr.w ",
+            $low,
+            ", ",
+            $low,
+            ", r4, lsl #16\norr.w ",
+            $high,
+            ", ",
+            $high,
+            ", r5, lsl #16"
         )
     };
 }

@@ -245,9 +245,12 @@ macro_rules! running {
         concat!(
             "ldm r0!, {{r4-r7}}\n",
             "muls r4, r1, r4\nmuls r5, r1, r5\nadds r2, r2, r4\nadds r3, r3, r5\n",
-            "lsrs r1, r1, #", $bits, "\n",
+            "lsrs r1, r1, #",
+            $bits,
+            "\n",
             "muls r6, r1, r6\nmuls r7, r1, r7\nadds r2, r2, r6\nadds r3, r3, r7\n",
-            "lsrs r1, r1, #", $bits
+            "lsrs r1, r1, #",
+            $bits
         )
     };
 }
@@ -256,14 +259,11 @@ macro_rules! running {
 #[cfg(core_class = "armv6m")]
 macro_rules! bytes {
     () => {
-        concat!("ldm r0!, {{r4-r7}}\n", bytes!("r4", "r5"), "\n", bytes!("r6", "r7"))
-    };
-    ($first:literal, $second:literal) => {
         concat!(
-            "uxtb r2, r1\nmuls ", $first, ", r2, ", $first, "\nmuls ", $second, ", r2, ", $second,
-            "\nadd r9, ", $first, "\nlsrs ", $first, ", ", $first, ", #16\nadd r10, ", $first,
-            "\nadd r11, ", $second, "\nlsrs ", $second, ", ", $second, ", #16\nadd r12, ", $second,
-            "\nlsrs r1, r1, #8"
+            "ldm r0!, {{r4-r7}}\nuxtb r2, r1\nmuls r4, r2, r4\nmuls r5, r2, r5\nlsrs r1, r1, #8\n",
+            "add r9, r4\nlsrs r4, r4, #16\nadd r10, r4\nadd r11, r5\nlsrs r5, r5, #16\nadd r12, r5\n",
+            "uxtb r2, r1\nmuls r6, r2, r6\nmuls r7, r2, r7\nlsrs r1, r1, #8\n",
+            "add r9, r6\nlsrs r6, r6, #16\nadd r10, r6\nadd r11, r7\nlsrs r7, r7, #16\nadd r12, r7"
         )
     };
 }
@@ -367,8 +367,16 @@ macro_rules! codes {
     ($bits:literal, $first:literal, $second:literal) => {
         concat!(
             "ldm.w r0!, {{r4-r7}}\n",
-            "ubfx r2, r3, #", $first, ", #", $bits, "\nmla r8, r4, r2, r8\nmla r9, r5, r2, r9\n",
-            "ubfx r2, r3, #", $second, ", #", $bits, "\nmla r8, r6, r2, r8\nmla r9, r7, r2, r9"
+            "ubfx r2, r3, #",
+            $first,
+            ", #",
+            $bits,
+            "\nmla r8, r4, r2, r8\nmla r9, r5, r2, r9\n",
+            "ubfx r2, r3, #",
+            $second,
+            ", #",
+            $bits,
+            "\nmla r8, r6, r2, r8\nmla r9, r7, r2, r9"
         )
     };
 }
@@ -377,11 +385,13 @@ macro_rules! codes {
 #[cfg(core_class = "armv7m")]
 macro_rules! bytes {
     ($first:literal, $second:literal) => {
-        concat!("ldm.w r0!, {{r4-r7}}\n", bytes!($first, "r4", "r5"), "\n", bytes!($second, "r6", "r7"))
-    };
-    ($place:literal, $first:literal, $second:literal) => {
         concat!(
-            "ubfx r2, r3, #", $place, ", #8\nmul r8, ", $first, ", r2\nmul r9, ", $second, ", r2\n",
+            "ldm.w r0!, {{r4-r7}}\nubfx r2, r3, #",
+            $first,
+            ", #8\nmul r8, r4, r2\nmul r9, r5, r2\n",
+            "add r10, r8\nadd.w r11, r11, r8, lsr #16\nadd r12, r9\nadd.w lr, lr, r9, lsr #16\nubfx r2, r3, #",
+            $second,
+            ", #8\nmul r8, r6, r2\nmul r9, r7, r2\n",
             "add r10, r8\nadd.w r11, r11, r8, lsr #16\nadd r12, r9\nadd.w lr, lr, r9, lsr #16"
         )
     };

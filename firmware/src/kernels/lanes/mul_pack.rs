@@ -46,7 +46,7 @@ pub(super) fn pack(
     if count == 0 {
         return [0; 2];
     }
-    // The loops trust this.
+    // The loops trust this, and that sources reach to the last column.
     assert!(from.sources.iter().all(|source| source.len() >= count));
     assert!(from.first > 0 && from.run > 0 && word.missing > 0 && slots > 0);
     let [first, second, third, fourth] = from.sources.map(<[u8]>::as_ptr);

@@ -111,10 +111,17 @@ macro_rules! look_up {
 look_up!(
     look_up1,
     "ldrh r1, [r2]\nmov r2, r10\nldm r2!, {{r4, r5}}",
-    entry!(lsls "3"), add!(),
-    "adds r0, #128", entry!("1"), add!(),
-    "adds r0, #128", entry!("5"), add!(),
-    "adds r0, #128", entry!("9"), add!(),
+    entry!(lsls "3"),
+    add!(),
+    "adds r0, #128",
+    entry!("1"),
+    add!(),
+    "adds r0, #128",
+    entry!("5"),
+    add!(),
+    "adds r0, #128",
+    entry!("9"),
+    add!(),
     "mov r0, r9\nmov r2, r10\nstm r2!, {{r4, r5}}"
 );
 // The upper bits first, table by table, which count double; then the lower bits on the way back.
@@ -122,15 +129,29 @@ look_up!(
 look_up!(
     look_up2,
     "ldr r1, [r2]",
-    entry!("13"), "ldm r2!, {{r4, r5}}",
-    "adds r0, #128", entry!("17"), add!(),
-    "adds r0, #128", entry!("21"), add!(),
-    "adds r0, #128", entry!("25"), add!(),
+    entry!("13"),
+    "ldm r2!, {{r4, r5}}",
+    "adds r0, #128",
+    entry!("17"),
+    add!(),
+    "adds r0, #128",
+    entry!("21"),
+    add!(),
+    "adds r0, #128",
+    entry!("25"),
+    add!(),
     "adds r4, r4, r4\nadds r5, r5, r5",
-    entry!("9"), add!(),
-    "subs r0, #128", entry!("5"), add!(),
-    "subs r0, #128", entry!("1"), add!(),
-    "subs r0, #128", entry!(lsls "3"), add!(),
+    entry!("9"),
+    add!(),
+    "subs r0, #128",
+    entry!("5"),
+    add!(),
+    "subs r0, #128",
+    entry!("1"),
+    add!(),
+    "subs r0, #128",
+    entry!(lsls "3"),
+    add!(),
     "mov r2, r10\nldm r2!, {{r6, r7}}\nadds r4, r4, r6\nadds r5, r5, r7\nsubs r2, #8\nstm r2!, {{r4, r5}}"
 );
 
@@ -155,8 +176,13 @@ macro_rules! add {
 macro_rules! add_lower {
     () => {
         concat!(
-            add!("lsl #3", "0", "r4", "r5"), "\n", add!("lsr #1", "128", "r4", "r5"), "\n",
-            add!("lsr #5", "256", "r4", "r5"), "\n", add!("lsr #9", "384", "r4", "r5")
+            add!("lsl #3", "0", "r4", "r5"),
+            "\n",
+            add!("lsr #1", "128", "r4", "r5"),
+            "\n",
+            add!("lsr #5", "256", "r4", "r5"),
+            "\n",
+            add!("lsr #9", "384", "r4", "r5")
         )
     };
 }

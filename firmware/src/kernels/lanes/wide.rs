@@ -94,7 +94,6 @@ pub(super) fn settle(sums: &mut [i32]) {
         let [low, high, low_count, high_count] = *row;
         let lower = |sums: u32, counts: u32| (sums & 0xFFFF) + ((counts & 0xFFFF) << 14);
         let upper = |sums: u32, counts: u32| (sums >> 16) + (counts >> 16 << 14);
-        *row =
-            [lower(low, low_count), upper(low, low_count), lower(high, high_count), upper(high, high_count)];
+        *row = [lower(low, low_count), upper(low, low_count), lower(high, high_count), upper(high, high_count)];
     }
 }
