@@ -79,7 +79,7 @@ impl Needs {
                 let loose = fast && !op.input.channels.is_multiple_of(4);
                 add(Need::LooseChannels as u32, loose);
                 add(Need::SingleColumns as u32, loose && (op.padding != [0; 4] || !has_short_reach(op)));
-                let unpacked = fast && class == CoreClass::ArmV7em && is_unpacked(op);
+                let unpacked = fast && class != CoreClass::ArmV81mMve && is_unpacked(op);
                 add(Need::Unpacked as u32, unpacked);
                 let bits = if unpacked { Bitwidth::MAX } else { op.weights.bits };
                 add(CONV2D_BITS + u32::from(bits.get()) - 1, fast);

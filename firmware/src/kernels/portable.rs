@@ -4,7 +4,9 @@
 //! an operation to the signed weights `w = 2u - z`, after which every output is one dot product
 //! `acc = sum(w * q) + bias` over runs of adjacent activations.
 
+use releq_shared::Bitwidth;
 use releq_shared::blob::{Add, Conv2d, Dense, FusedPool, Op, Pool, PoolKind, Tensor};
+use releq_shared::layout::Layout;
 use releq_shared::requantize::{round_shift, to_activation};
 
 use super::{Matrix, Sink};
@@ -130,9 +132,26 @@ impl Window {
     }
 }
 
+/// Products that a board's loop makes in one go.
+const UNROLLED: usize = 8;
+
 /// `sum(w * q)`, which a checked blob keeps within 32 bits.
-fn dot(weights: &[i16], activations: &[u8]) -> i32 {
-    weights.iter().zip(activations).fold(0, |sum: i32, (&w, &q)| sum.wrapping_add(i32::from(w) * i32::from(q)))
+fn dot<W: Copy + Into<i32>>(weights: &[W], activations: &[u8]) -> i32 {
+    let add = |sum: i32, (&w, &q): (&W, &u8)| sum.wrapping_add(w.into() * i32::from(q));
+    if cfg!(not(target_os = "none")) {
+        // The compiler makes vectors of this, but on boards a loop of one product.
+        return weights.iter().zip(activations).fold(0, add);
+    }
+    let (weights, last_weights) = weights.as_chunks::<UNROLLED>();
+    let (activations, last_activations) = activations.as_chunks::<UNROLLED>();
+    let sum = weights.iter().zip(activations).fold(0, |sum, (weights, activations)| {
+        let mut sum = sum;
+        for at in 0..UNROLLED {
+            sum = add(sum, (&weights[at], &activations[at]));
+        }
+        sum
+    });
+    last_weights.iter().zip(last_activations).fold(sum, add)
 }
 
 /// Writes `w = 2u - z` of one channel to `weights`.
@@ -171,15 +190,23 @@ pub(super) fn sum_of_activations(activations: &[u8]) -> i32 {
 
 /// `sum(u * q)` over the columns of a row from `first` on, as many as there are activations.
 pub(super) fn sum_of_codes(matrix: &Matrix<'_>, row: usize, first: usize, activations: &[u8]) -> i32 {
+    if let Some(codes) = bytes(matrix, row, first, activations.len()) {
+        return dot(codes, activations);
+    }
     let mut codes = [0; CHUNK];
     let mut sum = 0i32;
     for (chunk, activations) in activations.chunks(CHUNK).enumerate() {
         let codes = &mut codes[..activations.len()];
         matrix.layout.unpack_row(matrix.codes, matrix.bits, matrix.columns, row, first + chunk * CHUNK, codes);
-        let products = codes.iter().zip(activations).map(|(&u, &q)| i32::from(u) * i32::from(q));
-        sum = products.fold(sum, i32::wrapping_add);
+        sum = sum.wrapping_add(dot(codes, activations));
     }
     sum
+}
+
+/// The codes of some columns of a row where they lie as bytes.
+fn bytes<'a>(matrix: &Matrix<'a>, row: usize, first: usize, count: usize) -> Option<&'a [u8]> {
+    (matrix.layout == Layout::Bitstream && matrix.bits == Bitwidth::MAX)
+        .then(|| &matrix.codes[row * matrix.columns + first..][..count])
 }
 
 /// A pooling.

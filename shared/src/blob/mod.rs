@@ -37,7 +37,7 @@ pub use writer::{AlignedCopy, BlobWriter, Channels};
 /// The first four bytes of every blob.
 pub const MAGIC: [u8; 4] = *b"RLQB";
 /// The format that this crate reads and writes.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 /// Bytes before the postcard header.
 pub const PREFIX_LEN: usize = 20;
 /// A blob's first byte and its first section lie at multiples of this, so that sections can be read as words.

@@ -58,7 +58,7 @@ impl Duo {
     pub(super) const fn place(self, columns: usize, row: usize, column: usize) -> Place {
         let (word, slot) = (column / self.slots(), column % self.slots());
         let byte = row / ROWS * self.set_len(columns) + word * 8 + row % ROWS / 2 * 4;
-        Place { bit: byte * 8 + row % 2 * 16 + slot * self.bits, signed: false }
+        Place { bit: byte * 8 + row % 2 * 16 + slot * self.bits, step: 1, signed: false }
     }
 
     /// Reads the codes of a row from column `first` on, as many as there are places for.

@@ -18,9 +18,9 @@
 //! `b` at bits `16 - k` and `32 - k`. As a lane is signed, `b`'s codes are `u - 2^(k-1)` in two's complement. Eight
 //! pairs are a group. A last row without a partner has zeros for one.
 //!
-//! [`Lanes::wide`], for `k` of 1 to 5: a word is one lane of 32 bits and holds `floor(32 / k)` codes of one row, the first
-//! in its lowest bits, in the order of the columns; of 16 bits for `k = 1`. For cores without dual multiplications. A pair
-//! is two columns.
+//! [`Lanes::wide`], for `k` of 1 to 5 and 8: a word is one lane of 32 bits and holds `floor(32 / k)` codes of one row, the
+//! first in its lowest bits, in the order of the columns; of 16 bits for `k = 1`. For `k = 2` its lower half holds the lower
+//! bits of sixteen codes, its upper half their upper bits. For cores without dual multiplications. A pair is two columns.
 //!
 //! Rows follow one another (`interleave` of 1), or stand four abreast: words of four rows (or twins) alternate, and so
 //! do their halfwords; fewer than four at the end alternate among themselves.
@@ -43,10 +43,12 @@ enum Kind {
     Wide,
 }
 
-/// A code's place: its first bit in the section, and whether its top bit is stored inverted.
+/// A code's place: its first bit in the section, how far it is from one of its bits to the next, and whether its top bit
+/// is stored inverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) bit: usize,
+    pub(super) step: usize,
     pub(super) signed: bool,
 }
 
@@ -72,12 +74,12 @@ impl Lanes {
         }
     }
 
-    /// One lane a word, `None` for codes of more than 5 bits.
+    /// One lane a word, `None` for codes of 6 and 7 bits.
     #[must_use]
     #[inline]
     pub const fn wide(bits: Bitwidth) -> Option<Self> {
         match bits.get() {
-            1..=5 => Some(Self { bits: bits.get() as usize, kind: Kind::Wide, interleave: 1 }),
+            1..=5 | 8 => Some(Self { bits: bits.get() as usize, kind: Kind::Wide, interleave: 1 }),
             _ => None,
         }
     }
@@ -213,7 +215,9 @@ impl Lanes {
                     let column = self.column_of(columns, pair, high);
                     if (first..end).contains(&column) {
                         let bit = self.bit(word, high, second);
-                        codes[column - first] = (held >> bit) as u8 & max ^ flip;
+                        let code =
+                            if self.in_planes() { held >> bit & 1 | held >> (bit + 15) & 2 } else { held >> bit };
+                        codes[column - first] = code as u8 & max ^ flip;
                     }
                 }
                 (pair, word.slot) = (pair + 1, word.slot + 1);
@@ -264,6 +268,7 @@ impl Lanes {
                 let row = if second { 16 - self.bits } else { 0 };
                 (rotation + lane + row) % 32
             }
+            Kind::Wide if self.in_planes() => word.slot * 2 + usize::from(high),
             Kind::Wide => (word.slot * 2 + usize::from(high)) * self.bits,
         }
     }
@@ -271,7 +276,13 @@ impl Lanes {
     /// A code's place, from its word, line, lane and row.
     fn in_word(self, word: Word, line: Line, high: bool, second: bool) -> Place {
         let byte = line.first * line.len + word.behind * line.abreast + line.place * word.len;
-        Place { bit: byte * 8 + self.bit(word, high, second), signed: second }
+        let step = if self.in_planes() { 16 } else { 1 };
+        Place { bit: byte * 8 + self.bit(word, high, second), step, signed: second }
+    }
+
+    /// Whether the lower bits of a word's codes lie apart from the upper ones.
+    const fn in_planes(self) -> bool {
+        self.is_wide() && self.bits == 2
     }
 
     /// The pair that a column is in, and whether it is in its high lane.

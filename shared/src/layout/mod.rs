@@ -94,7 +94,7 @@ impl Layout {
         match (self.lanes(bits), Duo::new(bits)) {
             (Some(lanes), _) => lanes.place(section_len, columns, row, column),
             (None, Some(duo)) if self == Self::Duos => duo.place(columns, row, column),
-            _ => Place { bit: (row * columns + column) * usize::from(bits.get()), signed: false },
+            _ => Place { bit: (row * columns + column) * usize::from(bits.get()), step: 1, signed: false },
         }
     }
 
@@ -108,7 +108,7 @@ impl Layout {
             return stacks.code_at(section, columns, row, column);
         }
         let place = self.place(section.len(), bits, columns, row, column);
-        place.flip(bits) ^ codes::bits_at(section, bits, place.bit)
+        place.flip(bits) ^ place.read(section, bits)
     }
 
     /// Writes the codes of `row` from `first` on to `codes`, as many as it holds. Columns of a row must not run out.
@@ -162,7 +162,7 @@ impl Layout {
                 continue;
             }
             let place = self.place(len, bits, columns, index / columns, index % columns);
-            codes::set_bits(&mut section, bits, place.bit, code ^ place.flip(bits));
+            place.write(&mut section, bits, code ^ place.flip(bits));
         }
         section
     }
@@ -172,6 +172,25 @@ impl Place {
     /// What turns a code into the bits that are stored for it, and back.
     const fn flip(self, bits: Bitwidth) -> u8 {
         if self.signed { 1 << (bits.get() - 1) } else { 0 }
+    }
+
+    fn read(self, section: &[u8], bits: Bitwidth) -> u8 {
+        if self.step == 1 {
+            return codes::bits_at(section, bits, self.bit);
+        }
+        let bit = |bit: usize| codes::bits_at(section, Bitwidth::MIN, self.bit + bit * self.step);
+        (0..usize::from(bits.get())).fold(0, |code, at| code | bit(at) << at)
+    }
+
+    /// Writes a code where zeros have stood.
+    #[cfg(feature = "alloc")]
+    fn write(self, section: &mut [u8], bits: Bitwidth, code: u8) {
+        if self.step == 1 {
+            return codes::set_bits(section, bits, self.bit, code);
+        }
+        for at in 0..usize::from(bits.get()) {
+            codes::set_bits(section, Bitwidth::MIN, self.bit + at * self.step, code >> at & 1);
+        }
     }
 }
 

@@ -10,10 +10,11 @@ use releq_shared::layout::{Lanes, Layout};
 use super::expand::{Cursor, Spread, Window, pairs_to_look_up};
 use super::finish::Correction;
 use super::plan::{Plan, pairs_of, scratch_budget, words_a_pair};
+use super::wide::{Fields, by_tables, settle};
 use super::{PIXELS, Shape, Strip, clear, run_strip};
 use crate::arena::Places;
 use crate::kernels::{CoreClass, Matrix, Sink};
-use crate::needs::{self, Need, needed};
+use crate::needs::{self, Need, conv2d_of, needed};
 
 /// Whether a pooling fits the four pixels that are computed together.
 #[must_use]
@@ -34,6 +35,11 @@ pub(super) fn geometry(op: &Conv2d<'_>, class: CoreClass) -> Option<Lanes> {
         (Layout::Bitstream, CoreClass::ArmV7em) if covered && op.columns().is_multiple_of(UNPACKED_COLUMNS) => {
             Lanes::single(Bitwidth::MAX, 1)
         }
+        (Layout::Bitstream, CoreClass::ArmV6m | CoreClass::ArmV7m)
+            if covered && op.columns().is_multiple_of(UNPACKED_WIDE_COLUMNS) =>
+        {
+            Lanes::wide(Bitwidth::MAX)
+        }
         _ => None,
     }
 }
@@ -41,6 +47,8 @@ pub(super) fn geometry(op: &Conv2d<'_>, class: CoreClass) -> Option<Lanes> {
 /// Columns of rows that are unpacked before they are used come in whole groups of lanes of 8 bits: these are the codes, byte by
 /// byte.
 const UNPACKED_COLUMNS: u32 = 8;
+/// In wide lanes, in whole words.
+const UNPACKED_WIDE_COLUMNS: u32 = 4;
 
 /// Whether a convolution that this module runs has its codes unpacked first, some rows at a time.
 pub(crate) fn is_unpacked(op: &Conv2d<'_>) -> bool {
@@ -207,6 +215,7 @@ impl Layer<'_> {
         let Self { lanes, matrix, plan, row_len, .. } = *self;
         let patches = self.spread.patches(window, position);
         let whole = plan.pairs == self.pairs;
+        let by_tables = (conv2d_of(1) || conv2d_of(2)) && by_tables(lanes);
         let mut totals = [0; PIXELS];
         let mut line = 0;
         while line < self.lines {
@@ -215,6 +224,7 @@ impl Layer<'_> {
             clear(sums);
             let mut weights = line * row_len;
             let mut cursor = Cursor::default();
+            let mut fields = Fields::default();
             // Where the whole row is at hand it is spread once, for the first block.
             let (mut at, mut left) = (0, self.pairs);
             while left > 0 {
@@ -225,11 +235,17 @@ impl Layer<'_> {
                 } else if !whole {
                     self.spread.fill(&patches, &mut cursor, activations, None);
                 }
+                if by_tables {
+                    fields.make_room(lanes, len * 2, sums);
+                }
                 let shape = &self.shapes[usize::from(len < plan.strip)];
                 run_strip(shape, Strip { activations, weights: &matrix.codes[weights..], row_len, sums });
                 weights += self.strip_len;
                 left -= len;
                 at += if whole { len } else { 0 };
+            }
+            if by_tables {
+                settle(sums);
             }
             put(line * lanes.rows_per_word(), sums, &Correction::new(lanes, matrix.z, totals));
             line += lines;

@@ -5,13 +5,13 @@ use core::ops::Range;
 use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
 
-use super::{PIXELS, Runs, gather, spread_runs};
 #[cfg(not(core_class = "armv7em"))]
 use super::{
-    build_tables,
-    wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables},
-    writer::Writer,
+    Columns, build_tables, build_tables_of_quads,
+    wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, by_tables, running_bits},
+    writer::{COLUMNS_A_SUM, Writer, add_fields},
 };
+use super::{PIXELS, Runs, gather, spread_runs};
 #[cfg(not(core_class = "armv7em"))]
 use crate::needs::conv2d_of;
 use crate::needs::{self, Need, needed};
@@ -82,11 +82,17 @@ pub(super) struct Cursor {
 impl Cursor {
     fn advance(&mut self, columns: usize, run: usize) {
         self.column += columns;
-        self.at += columns;
-        while self.at >= run {
-            (self.at, self.row) = (self.at - run, self.row + 1);
-        }
+        (self.row, self.at) = in_rows(self.row, self.at + columns, run);
     }
+}
+
+/// The row, and the place in it, that lies `at` places behind the start of row `row`, a few rows further at most.
+fn in_rows(mut row: usize, mut at: usize, run: usize) -> (usize, usize) {
+    while at >= run {
+        // Hidden, or the compiler makes a division of it, which takes Cortex-M0 longer.
+        (row, at) = (row + 1, core::hint::black_box(at - run));
+    }
+    (row, at)
 }
 
 impl<'a> Spread<'a> {
@@ -160,17 +166,18 @@ impl<'a> Spread<'a> {
         pairs: &mut [u32],
         totals: Option<&mut [i32; PIXELS]>,
     ) {
-        let columns = pairs.len() / 2;
         #[cfg(not(core_class = "armv7em"))]
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
             let mut unwanted = [0; PIXELS];
             let totals = totals.unwrap_or(&mut unwanted);
-            if conv2d_of(1) && by_tables(self.lanes) {
-                return self.fill_tables(patches, cursor, pairs, totals);
+            if (conv2d_of(1) || conv2d_of(2)) && by_tables(self.lanes) {
+                self.fill_tables(patches, *cursor, pairs, totals);
+                return cursor.advance(pairs.len() / WORDS_A_TABLE * COLUMNS_A_TABLE, self.run);
             }
-            self.fill_wide(patches, *cursor, self.lanes.bits(), pairs.as_chunks_mut::<2>().0, totals);
-            return cursor.advance(columns, self.run);
+            self.fill_wide(patches, *cursor, running_bits(self.lanes), pairs.as_chunks_mut::<2>().0, totals);
+            return cursor.advance(pairs.len() / 2, self.run);
         }
+        let columns = pairs.len() / 2;
         let by_quads = !needed(Need::LooseChannels) || self.channels.is_multiple_of(4);
         if let (Some(corners), true) = (patches.inside, by_quads) {
             self.rows(corners, *cursor, pairs, totals);
@@ -306,6 +313,57 @@ impl<'a> Spread<'a> {
         }
     }
 
+    /// Hands `count` columns from `cursor` on to `put`, some runs at a time.
+    #[cfg(not(core_class = "armv7em"))]
+    #[inline(always)]
+    fn each_run(
+        &self,
+        patches: &Patches,
+        Cursor { mut row, mut at, .. }: Cursor,
+        count: usize,
+        mut put: impl FnMut(&Columns<'_>, usize),
+    ) {
+        let mut left = count;
+        if let Some(corners) = patches.inside {
+            while left > 0 {
+                let now = left.min(COLUMNS_A_SUM);
+                let (first, run, gap) = (self.run - at, self.run, self.row_len - self.run);
+                let from = row * self.row_len + at;
+                // To the last column, so that none need ask how far the runs reach.
+                (row, at) = in_rows(row, at + now - 1, run);
+                at += 1;
+                let reach = row * self.row_len + at - from;
+                let sources = corners.map(|corner| &self.input[corner + from..][..reach]);
+                put(&Columns { sources, first, run, gap }, now);
+                left -= now;
+                if at == run {
+                    (row, at) = (row + 1, 0);
+                }
+            }
+            return;
+        }
+        let padding = [self.op.input.zero_point; 32];
+        while left > 0 {
+            let (column, channel) = (at / self.channels, at % self.channels);
+            let now = (self.channels - channel).min(left).min(padding.len());
+            let pixels = patches.corners.map(|corner| self.pixel(corner, row, column));
+            let sources =
+                pixels.map(|pixel| pixel.map_or(&padding[..now], |pixel| &self.input[pixel + channel..][..now]));
+            put(&Columns { sources, first: now, run: now, gap: 0 }, now);
+            left -= now;
+            at += now;
+            if at == self.run {
+                (row, at) = (row + 1, 0);
+            }
+        }
+    }
+
+    /// Columns that there are from `cursor` on, of `count` wanted.
+    #[cfg(not(core_class = "armv7em"))]
+    fn present(&self, cursor: Cursor, count: usize) -> usize {
+        count.min(self.run * usize::from(self.op.kernel[0]) - cursor.column)
+    }
+
     /// The columns from `cursor` on as wide lanes want them.
     #[cfg(not(core_class = "armv7em"))]
     fn fill_wide(
@@ -316,47 +374,29 @@ impl<'a> Spread<'a> {
         columns: &mut [[u32; 2]],
         totals: &mut [i32; PIXELS],
     ) {
-        let all = self.run * usize::from(self.op.kernel[0]);
-        let behind = columns.len().saturating_sub(all - cursor.column);
+        let present = self.present(cursor, columns.len());
         let mut writer = Writer::new(columns, bits);
-        let Cursor { mut row, mut at, .. } = cursor;
-        if let Some(corners) = patches.inside {
-            let mut from = row * self.row_len + at;
-            while writer.left() > behind {
-                let len = (self.run - at).min(writer.left() - behind);
-                writer.push(corners.map(|corner| &self.input[corner + from..][..len]));
-                from += self.row_len - at;
-                at = 0;
-            }
-        } else {
-            let padding = [self.op.input.zero_point; 32];
-            while writer.left() > behind {
-                let (column, channel) = (at / self.channels, at % self.channels);
-                let len = (self.channels - channel).min(writer.left() - behind).min(padding.len());
-                let pixels = patches.corners.map(|corner| self.pixel(corner, row, column));
-                writer.push(pixels.map(|pixel| match pixel {
-                    Some(pixel) => &self.input[pixel + channel..][..len],
-                    None => &padding[..len],
-                }));
-                at += len;
-                if at == self.run {
-                    (row, at) = (row + 1, 0);
-                }
-            }
-        }
-        let found = writer.finish();
-        *totals = [0, 1, 2, 3].map(|pixel| totals[pixel] + found[pixel]);
+        self.each_run(patches, cursor, present, |columns, count| writer.push(columns, count));
+        writer.finish(totals);
     }
 
     /// Sets of tables of the columns from `cursor` on.
     #[cfg(not(core_class = "armv7em"))]
-    fn fill_tables(&self, patches: &Patches, cursor: &mut Cursor, tables: &mut [u32], totals: &mut [i32; PIXELS]) {
-        for tables in tables.as_chunks_mut::<WORDS_A_TABLE_SET>().0 {
-            let mut columns = [[0; 2]; COLUMNS_A_TABLE_SET];
-            self.fill_wide(patches, *cursor, 0, &mut columns, totals);
-            cursor.advance(COLUMNS_A_TABLE_SET, self.run);
-            build_tables(&columns, tables);
+    fn fill_tables(&self, patches: &Patches, cursor: Cursor, tables: &mut [u32], totals: &mut [i32; PIXELS]) {
+        let count = tables.len() / WORDS_A_TABLE * COLUMNS_A_TABLE;
+        if needed(Need::LooseChannels) && !self.channels.is_multiple_of(COLUMNS_A_TABLE) {
+            let columns = tables.len() - count * 2;
+            self.fill_wide(patches, cursor, 0, tables[columns..].as_chunks_mut::<2>().0, totals);
+            return build_tables(tables);
         }
+        let present = self.present(cursor, count);
+        let (mut tables, behind) = tables.split_at_mut(present / COLUMNS_A_TABLE * WORDS_A_TABLE);
+        behind.fill(0);
+        self.each_run(patches, cursor, present, |columns, count| {
+            let (now, later) = core::mem::take(&mut tables).split_at_mut(count / COLUMNS_A_TABLE * WORDS_A_TABLE);
+            tables = later;
+            add_fields(totals, build_tables_of_quads(columns, now));
+        });
     }
 
     /// The first element of the input pixel at kernel position (`row`, `column`), `None` in the padding.

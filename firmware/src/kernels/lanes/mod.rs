@@ -28,6 +28,8 @@ mod dsp_spread;
 #[cfg(not(core_class = "armv7em"))]
 mod model;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+mod mul_build;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_conv;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_pack;
@@ -47,15 +49,15 @@ use dsp_finish::{largest_of_singles, largest_of_twins};
 #[cfg(core_class = "armv7em")]
 use dsp_spread::{gather, spread_runs};
 #[cfg(not(any(core_class = "armv7em", core_class = "armv7m", core_class = "armv6m")))]
-use model::{Shape, build_tables, pack, run_strip};
+use model::{Shape, build_tables, build_tables_of_quads, pack, run_strip};
 #[cfg(not(core_class = "armv7em"))]
 use model::{clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+use mul_build::{build_tables, build_tables_of_quads};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_conv::{Shape, run_strip};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_pack::pack;
-#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
-use mul_table::build_tables;
 
 pub(crate) use conv::is_unpacked;
 pub use conv::{conv2d, pools};
@@ -78,7 +80,7 @@ struct Strip<'a> {
     weights: &'a [u8],
     /// Bytes from one row to the next.
     row_len: usize,
-    /// The sums to add to. A row has four, one a pixel. A twin has four of `a + b * 2^(16 - k)` and then four of `b`,
+    /// The sums to add to. A row has four, one a pixel; by tables, the first two of its words have two each. A twin has four of `a + b * 2^(16 - k)` and then four of `b`,
     /// `a` and `b` being the sums of its rows as stored.
     sums: &'a mut [i32],
 }
@@ -92,6 +94,20 @@ struct Band<'a> {
     weights: &'a [u8],
     /// The sums to add to: one a row, or the four of `a + b * 2^(16 - k)` and the four of `b` of the twins.
     sums: &'a mut [i32],
+}
+
+/// Activations of four pixels, column by column: runs of adjacent ones, the first perhaps shorter, with gaps between.
+#[cfg(not(core_class = "armv7em"))]
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    /// From the first column to the last.
+    sources: [&'a [u8]; PIXELS],
+    /// Columns in the first run.
+    first: usize,
+    /// Columns in each other run: at least one.
+    run: usize,
+    /// Bytes between runs.
+    gap: usize,
 }
 
 /// Where the quads of a pixel's patch lie: runs of adjacent ones, the first perhaps shorter, with gaps between.

@@ -3,9 +3,9 @@
 use releq_shared::layout::Lanes;
 
 use super::walk::{Line, pair_of};
-use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables, words_between_flushes};
+use super::wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, WORDS_A_TABLE_SET, by_tables, running_bits};
 use super::writer::Word;
-use super::{ABREAST, Band, PIXELS, Runs, Strip};
+use super::{ABREAST, Band, Columns, PIXELS, Runs, Strip};
 
 /// Adds a line's two sums to the `N` and `N` of a twin, or the one to the `N` of a single.
 fn add<const N: usize>(lanes: Lanes, sums: &mut [i32], at: usize, [first, second]: [i32; 2]) {
@@ -34,7 +34,7 @@ pub(super) fn clear(sums: &mut [i32]) {
 
 pub(super) fn run_strip(&Shape(lanes): &Shape, strip: Strip<'_>) {
     if by_tables(lanes) {
-        return run_look_up(strip);
+        return run_look_up(lanes, strip);
     }
     if lanes.is_wide() {
         return run_wide(lanes, strip);
@@ -50,57 +50,89 @@ pub(super) fn run_strip(&Shape(lanes): &Shape, strip: Strip<'_>) {
     }
 }
 
-/// A strip of one-bit codes by sets of tables.
-pub(super) fn run_look_up(strip: Strip<'_>) {
+/// A strip of codes of one or two bits by sets of tables.
+fn run_look_up(lanes: Lanes, strip: Strip<'_>) {
     let Strip { activations, weights, row_len, sums } = strip;
     for (row, sums) in sums.chunks_exact_mut(PIXELS).enumerate() {
-        let codes = weights[row * row_len..].as_chunks::<2>().0;
+        let codes = weights[row * row_len..].chunks_exact(lanes.word_len());
         for (tables, codes) in activations.chunks_exact(WORDS_A_TABLE_SET).zip(codes) {
-            for (four, table) in tables.chunks_exact(32).enumerate() {
-                let entry = usize::from(u16::from_le_bytes(*codes) >> (4 * four) & 15) * 2;
-                for (field, sums) in table[entry..entry + 2].iter().zip(sums.chunks_exact_mut(2)) {
-                    sums[0] += (field & 0xFFFF) as i32;
-                    sums[1] += (field >> 16) as i32;
+            for (plane, codes) in codes.as_chunks::<2>().0.iter().enumerate() {
+                for (four, table) in tables.chunks_exact(WORDS_A_TABLE).enumerate() {
+                    let entry = usize::from(u16::from_le_bytes(*codes) >> (4 * four) & 15) * 2;
+                    for (field, sum) in table[entry..entry + 2].iter().zip(&mut *sums) {
+                        *sum = sum.wrapping_add((field << plane) as i32);
+                    }
                 }
             }
         }
     }
 }
 
-/// Writes the four tables of sixteen columns.
-pub(super) fn build_tables(columns: &[[u32; 2]; COLUMNS_A_TABLE_SET], tables: &mut [u32; WORDS_A_TABLE_SET]) {
-    for (columns, table) in columns.chunks_exact(4).zip(tables.chunks_exact_mut(32)) {
-        for (index, entry) in table.chunks_exact_mut(2).enumerate() {
-            let chosen = columns.iter().enumerate().filter(|(bit, _)| index >> bit & 1 == 1);
-            let [low, high] = chosen.fold([0, 0], |[low, high], (_, column)| [low + column[0], high + column[1]]);
-            entry.copy_from_slice(&[low, high]);
+/// Writes tables of the columns that lie in the last quarter of their place.
+pub(super) fn build_tables(tables: &mut [u32]) {
+    let count = tables.len() / WORDS_A_TABLE;
+    let columns = tables.len() - count * COLUMNS_A_TABLE * 2;
+    for table in 0..count {
+        let from = columns + table * COLUMNS_A_TABLE * 2;
+        let mut own = [[0; 2]; COLUMNS_A_TABLE];
+        own.as_flattened_mut().copy_from_slice(&tables[from..from + COLUMNS_A_TABLE * 2]);
+        build(&own, &mut tables[table * WORDS_A_TABLE..][..WORDS_A_TABLE]);
+    }
+}
+
+/// Writes tables of at most 256 columns, runs of which are whole quads, and returns the columns' sums.
+pub(super) fn build_tables_of_quads(from: &Columns<'_>, tables: &mut [u32]) -> [u32; 2] {
+    let mut totals = [0; 2];
+    let mut word = Word { before: [0; 2], missing: usize::MAX };
+    let (mut at, mut left) = (0, from.first);
+    for table in tables.chunks_exact_mut(WORDS_A_TABLE) {
+        if left == 0 {
+            (at, left) = (at + from.gap, from.run);
         }
+        let mut own = [[0; 2]; COLUMNS_A_TABLE];
+        let sources = from.sources.map(|source| &source[at..at + COLUMNS_A_TABLE]);
+        let quad = Columns { sources, first: COLUMNS_A_TABLE, run: COLUMNS_A_TABLE, gap: 0 };
+        let [ab, cd] = pack(&quad, &mut own, 0, usize::MAX, &mut word);
+        totals = [totals[0] + ab, totals[1] + cd];
+        build(&own, table);
+        (at, left) = (at + COLUMNS_A_TABLE, left - COLUMNS_A_TABLE);
+    }
+    totals
+}
+
+fn build(columns: &[[u32; 2]; COLUMNS_A_TABLE], table: &mut [u32]) {
+    for (index, entry) in table.chunks_exact_mut(2).enumerate() {
+        let chosen = columns.iter().enumerate().filter(|(bit, _)| index >> bit & 1 == 1);
+        let [low, high] = chosen.fold([0, 0], |[low, high], (_, column)| [low + column[0], high + column[1]]);
+        entry.copy_from_slice(&[low, high]);
     }
 }
 
 /// A strip of wide lanes: see [`super::wide`].
 fn run_wide(lanes: Lanes, strip: Strip<'_>) {
     let Strip { activations, weights, row_len, sums } = strip;
-    let slots = lanes.slots() * 2;
+    let (bits, slots) = (lanes.bits(), lanes.slots() * 2);
+    let running = running_bits(lanes) > 0;
+    // A field holds the sum of a word's products, or one product of codes of eight bits.
+    let columns_a_field = if running { slots } else { 1 };
     for (row, sums) in sums.chunks_exact_mut(PIXELS).enumerate() {
         let row = &weights[row * row_len..];
-        let words = activations.chunks(slots * 2).zip(row.as_chunks::<4>().0);
-        let mut fields = [0u32; 2];
-        for (n, (columns, word)) in words.enumerate() {
+        for (columns, word) in activations.chunks(slots * 2).zip(row.as_chunks::<4>().0) {
             // The bits behind the last code that counts may be anything.
-            let spare = 32 - (columns.len() / 2 * lanes.bits()) as u32;
+            let spare = 32 - (columns.len() / 2 * bits) as u32;
             let mut word = u32::from_le_bytes(*word) << spare >> spare;
-            for column in columns.as_chunks::<2>().0 {
-                for (field, activations) in fields.iter_mut().zip(column) {
-                    *field = field.wrapping_add(word.wrapping_mul(*activations));
+            for columns in columns.chunks(columns_a_field * 2) {
+                let mut fields = [0u32; 2];
+                for column in columns.as_chunks::<2>().0 {
+                    let code = if running { word } else { word & ((1 << bits) - 1) };
+                    for (field, activations) in fields.iter_mut().zip(column) {
+                        *field = field.wrapping_add(code.wrapping_mul(*activations));
+                    }
+                    word >>= bits;
                 }
-                word >>= lanes.bits();
-            }
-            if (n + 1) % words_between_flushes(lanes.bits()) == 0 || (n + 1) * slots * 2 >= activations.len() {
-                for (field, sums) in fields.iter_mut().zip(sums.chunks_exact_mut(2)) {
-                    sums[0] += (*field & 0xFFFF) as i32;
-                    sums[1] += (*field >> 16) as i32;
-                    *field = 0;
+                for (field, sums) in fields.iter().zip(sums.chunks_exact_mut(2)) {
+                    sums[0] += (field & 0xFFFF) as i32;
+                    sums[1] += (field >> 16) as i32;
                 }
             }
         }
@@ -189,17 +221,22 @@ fn largest(sums: &[i32], from: usize, corrections: &[i32], of: usize) -> i32 {
     pairs.map(|(sum, correction)| sum.wrapping_mul(2).wrapping_sub(*correction)).max().unwrap_or(0)
 }
 
-/// Packs a run of at most 257 columns for wide lanes, `slots` of which belong to a word of codes; returns its sums.
+/// Packs at most 256 columns for wide lanes, `slots` of which belong to a word of codes; returns their sums.
 pub(super) fn pack(
-    sources: [&[u8]; PIXELS],
+    from: &Columns<'_>,
     columns: &mut [[u32; 2]],
     bits: usize,
     slots: usize,
     word: &mut Word,
 ) -> [u32; 2] {
+    let (mut at, mut left) = (0, from.first);
     let mut totals = [0; 2];
-    for (n, column) in columns.iter_mut().enumerate() {
-        let [a, b, c, d] = sources.map(|source| u32::from(source[n]));
+    for column in columns.iter_mut() {
+        if left == 0 {
+            (at, left) = (at + from.gap, from.run);
+        }
+        let [a, b, c, d] = from.sources.map(|source| u32::from(source[at]));
+        (at, left) = (at + 1, left - 1);
         let words = [a | b << 16, c | d << 16];
         *column = [words[0].wrapping_sub(word.before[0]), words[1].wrapping_sub(word.before[1])];
         totals = [totals[0] + words[0], totals[1] + words[1]];
@@ -209,5 +246,6 @@ pub(super) fn pack(
             *word = Word { before: [0; 2], missing: slots };
         }
     }
+    debug_assert!(from.sources.iter().all(|source| source.len() == at));
     totals
 }

@@ -1,8 +1,9 @@
 //! The inner loop of convolutions in wide lanes ([`super::wide`]) in assembly, for cores without dual multiplications:
 //! one for Thumb-2 (Cortex-M3), one for the few instructions and registers of Cortex-M0 and its kin.
 //!
-//! A slot is a pair of columns: two by two words of activations by one LDM, four multiplications, and the word of codes
-//! shifted on. Sums of 16 bits are taken apart and added to those in memory after as many words as they can hold.
+//! A slot is a pair of columns: two by two words of activations by one LDM, and four multiplications by their two codes.
+//! What has come together in the two fields `p` of a word, a word of codes or (of 8 bits) one code later, goes to two sums
+//! of 32 bits: one of `p`, and one of `p >> 16`, which is the upper field's, and by which the first is put right in the end.
 #![allow(unsafe_code)]
 
 use core::arch::naked_asm;
@@ -10,7 +11,7 @@ use core::arch::naked_asm;
 use releq_shared::layout::Lanes;
 
 use super::mul_table::run_look_up;
-use super::wide::{by_tables, words_between_flushes};
+use super::wide::by_tables;
 use super::{PIXELS, Strip};
 use crate::needs;
 
@@ -29,12 +30,10 @@ struct Arguments {
     whole_end: *const u32,
     /// Activations behind the last.
     end: *const u32,
-    /// Bytes of activations between flushes.
-    segment: usize,
     /// Bytes from a word's code to where the last, partial word enters it, plus 1 (Thumb); 0 if there is none.
     entry: usize,
-    /// Bits of the partial word that are not its codes'.
-    spare: usize,
+    /// By how much the partial word is shifted to the left first.
+    shift: usize,
     /// Bytes from the end of what this strip takes of a row to its share of the next.
     to_next_row: usize,
 }
@@ -42,41 +41,54 @@ struct Arguments {
 type Loop = extern "C" fn(&Arguments);
 
 /// Bytes of a slot's code.
-const SLOT: usize = if cfg!(core_class = "armv6m") { 22 } else { 28 };
+const fn slot_len(bits: usize) -> usize {
+    match (bits, cfg!(core_class = "armv6m")) {
+        (8, true) => 42,
+        (8, false) => 52,
+        (_, true) => 22,
+        (_, false) => 28,
+    }
+}
 
 /// What strips of some number of pairs have in common.
 pub(super) struct Shape {
-    by_tables: bool,
+    lanes: Lanes,
     run: Loop,
     pairs: usize,
     /// Pairs in whole words.
     whole: usize,
-    segment: usize,
     entry: usize,
-    spare: usize,
+    shift: usize,
     len: usize,
 }
 
 impl Shape {
     pub(super) fn new(lanes: Lanes, pairs: usize) -> Self {
-        let left = pairs % lanes.slots();
-        let run: Loop = match lanes.bits() {
+        let (bits, left) = (lanes.bits(), pairs % lanes.slots());
+        let run: Loop = match bits {
             // Done by tables.
-            1 => idle,
-            2 if needs::conv2d_of(2) => wide2,
+            1 | 2 => idle,
             3 if needs::conv2d_of(3) => wide3,
             4 if needs::conv2d_of(4) => wide4,
             5 if needs::conv2d_of(5) => wide5,
+            8 if needs::conv2d_of(8) => wide8,
             _ => needs::lacking(),
         };
+        let missing = lanes.slots() - left;
         Self {
-            by_tables: by_tables(lanes),
+            lanes,
             run,
             pairs,
             whole: pairs - left,
-            segment: words_between_flushes(lanes.bits()) * lanes.slots() * PIXELS * 4,
-            entry: if left == 0 { 0 } else { (lanes.slots() - left) * SLOT + 1 },
-            spare: 32 - left * 2 * lanes.bits(),
+            entry: if left == 0 { 0 } else { missing * slot_len(bits) + 1 },
+            shift: match (bits, cfg!(core_class = "armv6m")) {
+                // Codes are taken from the word's lower end, whatever comes behind them.
+                (8, true) => 0,
+                // What is behind the codes must not be in the word.
+                (_, true) => 32 - left * 2 * bits,
+                // Each slot takes its codes from their own place.
+                (_, false) => missing * 2 * bits,
+            },
             len: lanes.row_len(pairs * 2),
         }
     }
@@ -86,8 +98,8 @@ impl Shape {
 extern "C" fn idle(_: &Arguments) {}
 
 pub(super) fn run_strip(shape: &Shape, strip: Strip<'_>) {
-    if needs::conv2d_of(1) && shape.by_tables {
-        return run_look_up(strip);
+    if (needs::conv2d_of(1) || needs::conv2d_of(2)) && by_tables(shape.lanes) {
+        return run_look_up(shape.lanes, strip);
     }
     let Strip { activations, weights, row_len, sums } = strip;
     let rows = sums.len() / PIXELS;
@@ -106,19 +118,17 @@ pub(super) fn run_strip(shape: &Shape, strip: Strip<'_>) {
         sums_end: sums.wrapping_add(rows * PIXELS),
         whole_end: start.wrapping_add(shape.whole * PIXELS),
         end: start.wrapping_add(shape.pairs * PIXELS),
-        segment: shape.segment,
         entry: shape.entry,
-        spare: shape.spare,
+        shift: shape.shift,
         to_next_row: row_len - shape.len,
     });
 }
 
 /// r0: activations, r1: the word, r2 and r3: sums of two fields, r4 to r7: activations of two columns, r8: weights,
-/// r9: sums in memory, r10: where the activations of whole words end, r11: where the segment ends, r12: arguments, lr:
-/// bytes of a segment.
+/// r9 to r12: sums of 32 bits, lr: where the activations of the words at hand end.
 #[cfg(core_class = "armv6m")]
 macro_rules! wide {
-    ($name:ident, bits: $bits:literal, clear: [$($clear:literal),*], slots: [$($slot:tt),+]) => {
+    ($name:ident, clear: [$($clear:literal),*], slots: [$($slot:expr),+], empty: [$($empty:literal),*]) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
             naked_asm!(
@@ -128,98 +138,95 @@ macro_rules! wide {
                 "mov r6, r10",
                 "mov r7, r11",
                 "push {{r4-r7}}",
-                "mov r12, r0",
+                // [sp]: arguments, [sp, #4]: sums in memory.
                 "ldr r4, [r0]",
                 "mov r8, r4",
-                "ldr r4, [r0, #8]",
-                "mov r9, r4",
-                "ldr r4, [r0, #16]",
-                "mov r10, r4",
-                "ldr r4, [r0, #24]",
-                "mov lr, r4",
+                "ldr r1, [r0, #8]",
+                "push {{r0, r1}}",
                 // A row.
                 "2:",
-                "mov r4, r12",
+                "ldr r4, [sp]",
                 "ldr r0, [r4, #4]",
-                "movs r2, #0",
-                "movs r3, #0",
-                "cmp r0, r10",
-                "bne 3f",
+                "ldr r5, [r4, #16]",
+                "mov lr, r5",
+                "movs r6, #0",
+                "mov r9, r6",
+                "mov r10, r6",
+                "mov r11, r6",
+                "mov r12, r6",
+                "cmp r0, r5",
+                "bne 5f",
                 "b 6f",
-                // A segment.
-                "3:",
-                "mov r4, lr",
-                "adds r4, r4, r0",
-                "cmp r4, r10",
-                "bls 4f",
-                "mov r4, r10",
-                "4:",
-                "mov r11, r4",
                 // A word.
                 "5:",
                 "mov r4, r8",
                 "ldm r4!, {{r1}}",
                 "mov r8, r4",
+                "movs r2, #0",
+                "movs r3, #0",
                 $($clear,)*
                 ".p2align 2",
                 "8:",
-                $(wide!(@slot $bits $slot),)+
-                "cmp r0, r11",
+                $($slot,)+
+                $($empty,)*
+                "cmp r0, lr",
                 "beq 7f",
                 "b 5b",
-                // The partial word.
+                // The end of whole words, or of the partial one.
+                "7:",
+                "ldr r4, [sp]",
+                "ldr r5, [r4, #16]",
+                "cmp r0, r5",
+                "bhi 9f",
                 "6:",
-                "mov r4, r12",
-                "ldr r5, [r4, #28]",
+                "ldr r4, [sp]",
+                "ldr r5, [r4, #24]",
                 "cmp r5, #0",
                 "beq 9f",
                 "ldr r6, [r4, #20]",
-                "mov r11, r6",
-                "ldr r7, [r4, #32]",
+                "mov lr, r6",
+                "ldr r7, [r4, #28]",
                 "mov r4, r8",
                 "ldm r4!, {{r1}}",
                 "mov r8, r4",
                 "lsls r1, r7",
                 "lsrs r1, r7",
+                "movs r2, #0",
+                "movs r3, #0",
                 "ldr r4, 1f",
                 "adds r4, r4, r5",
                 "bx r4",
                 ".p2align 2",
                 "1:",
                 ".word 8b",
-                // The end of a segment: both fields of both sums to memory.
-                "7:",
-                "mov r4, r9",
-                "ldm r4!, {{r1, r5-r7}}",
-                "uxth r4, r2",
-                "adds r1, r1, r4",
-                "lsrs r2, r2, #16",
-                "adds r5, r5, r2",
-                "uxth r4, r3",
-                "adds r6, r6, r4",
-                "lsrs r3, r3, #16",
-                "adds r7, r7, r3",
-                "mov r4, r9",
-                "stm r4!, {{r1, r5-r7}}",
-                "movs r2, #0",
-                "movs r3, #0",
-                "cmp r0, r10",
-                "bhi 9f",
-                "beq 6b",
-                "b 3b",
-                // The next row.
+                // The end of a row: the sums of lower fields are put right, and all are added to those in memory.
                 "9:",
-                "mov r4, r9",
-                "adds r4, #16",
-                "mov r9, r4",
-                "mov r5, r12",
-                "ldr r6, [r5, #36]",
+                "ldr r4, [sp, #4]",
+                "ldm r4!, {{r0-r3}}",
+                "mov r5, r9",
+                "mov r6, r10",
+                "lsls r7, r6, #16",
+                "subs r5, r5, r7",
+                "adds r0, r0, r5",
+                "adds r1, r1, r6",
+                "mov r5, r11",
+                "mov r6, r12",
+                "lsls r7, r6, #16",
+                "subs r5, r5, r7",
+                "adds r2, r2, r5",
+                "adds r3, r3, r6",
+                "ldr r4, [sp, #4]",
+                "stm r4!, {{r0-r3}}",
+                "str r4, [sp, #4]",
+                "ldr r5, [sp]",
+                "ldr r6, [r5, #32]",
                 "add r8, r6",
                 "ldr r6, [r5, #12]",
                 "cmp r4, r6",
                 "beq 4f",
                 "b 2b",
                 "4:",
+                "add sp, #8",
                 "pop {{r4-r7}}",
                 "mov r8, r4",
                 "mov r9, r5",
@@ -229,116 +236,191 @@ macro_rules! wide {
             )
         }
     };
-    (@slot $bits:literal $slot:tt) => {
+}
+
+/// A slot of two columns of which one depends on the other ([`super::wide`]).
+#[cfg(core_class = "armv6m")]
+macro_rules! running {
+    ($bits:literal) => {
         concat!(
             "ldm r0!, {{r4-r7}}\n",
             "muls r4, r1, r4\nmuls r5, r1, r5\nadds r2, r2, r4\nadds r3, r3, r5\n",
-            "lsrs r1, r1, #", $bits, "\n",
+            "lsrs r1, r1, #",
+            $bits,
+            "\n",
             "muls r6, r1, r6\nmuls r7, r1, r7\nadds r2, r2, r6\nadds r3, r3, r7\n",
-            "lsrs r1, r1, #", $bits
+            "lsrs r1, r1, #",
+            $bits
         )
     };
 }
 
-/// Registers as on the smaller cores, but r2 and r3 are scratch and r8 and r9 sums, r1 weights, r10 the word, r11 where
-/// the segment ends, r12 where the activations of whole words end, lr sums in memory.
+/// A slot of two columns of codes of 8 bits.
+#[cfg(core_class = "armv6m")]
+macro_rules! bytes {
+    () => {
+        concat!(
+            "ldm r0!, {{r4-r7}}\nuxtb r2, r1\nmuls r4, r2, r4\nmuls r5, r2, r5\nlsrs r1, r1, #8\n",
+            "add r9, r4\nlsrs r4, r4, #16\nadd r10, r4\nadd r11, r5\nlsrs r5, r5, #16\nadd r12, r5\n",
+            "uxtb r2, r1\nmuls r6, r2, r6\nmuls r7, r2, r7\nlsrs r1, r1, #8\n",
+            "add r9, r6\nlsrs r6, r6, #16\nadd r10, r6\nadd r11, r7\nlsrs r7, r7, #16\nadd r12, r7"
+        )
+    };
+}
+
+#[cfg(core_class = "armv6m")]
+macro_rules! running_wide {
+    ($name:ident, clear: [$($clear:literal),*], slots: [$($bits:literal),+]) => {
+        wide!(
+            $name,
+            clear: [$($clear),*],
+            slots: [$(running!($bits)),+],
+            empty: ["add r9, r2", "lsrs r2, r2, #16", "add r10, r2", "add r11, r3", "lsrs r3, r3, #16", "add r12, r3"]
+        );
+    };
+}
+
+/// r0: activations, r1: weights, r2: a code, r3: the word, r4 to r7: activations of two columns, r8 and r9: sums of two
+/// fields, r10 to r12 and lr: sums of 32 bits.
 #[cfg(core_class = "armv7m")]
 macro_rules! wide {
-    ($name:ident, bits: $bits:literal, clear: [$($clear:literal),*], slots: [$($slot:tt),+]) => {
+    ($name:ident, slots: [$($slot:expr),+], empty: [$($empty:literal),*]) => {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
             naked_asm!(
                 "push {{r4-r11, lr}}",
-                "push {{r0}}",
+                // [sp]: arguments, [sp, #4]: where the activations of the words at hand end, [sp, #8]: sums in memory.
                 "ldr r1, [r0]",
-                "ldr.w lr, [r0, #8]",
-                "ldr.w r12, [r0, #16]",
+                "ldr r2, [r0, #8]",
+                "push {{r0-r2}}",
                 // A row.
                 "2:",
                 "ldr r2, [sp]",
                 "ldr r0, [r2, #4]",
-                "mov.w r8, #0",
-                "mov.w r9, #0",
-                "cmp r0, r12",
+                "ldr r3, [r2, #16]",
+                "mov.w r10, #0",
+                "mov.w r11, #0",
+                "mov.w r12, #0",
+                "mov.w lr, #0",
+                "cmp r0, r3",
                 "beq 6f",
-                // A segment.
-                "3:",
-                "ldr r2, [sp]",
-                "ldr r2, [r2, #24]",
-                "add.w r11, r0, r2",
-                "cmp r11, r12",
-                "it hi",
-                "movhi r11, r12",
+                "str r3, [sp, #4]",
                 // A word.
                 "5:",
-                "ldr.w r10, [r1], #4",
-                $($clear,)*
-                ".p2align 2",
-                "8:",
-                $(wide!(@slot $bits $slot),)+
-                "cmp r0, r11",
-                "bne 5b",
-                "b 7f",
-                // The partial word.
-                "6:",
-                "ldr r2, [sp]",
-                "ldr r3, [r2, #28]",
-                "cbz r3, 9f",
-                "ldr.w r11, [r2, #20]",
-                "ldr r4, [r2, #32]",
-                "ldr.w r10, [r1], #4",
-                "lsl.w r10, r10, r4",
-                "lsr.w r10, r10, r4",
-                "adr.w r4, 8b",
-                "add r4, r3",
-                "bx r4",
-                // The end of a segment: both fields of both sums to memory.
-                "7:",
-                "ldm.w lr, {{r4-r7}}",
-                "uxth.w r2, r8",
-                "add r4, r2",
-                "add.w r5, r5, r8, lsr #16",
-                "uxth.w r2, r9",
-                "add r6, r2",
-                "add.w r7, r7, r9, lsr #16",
-                "stm.w lr, {{r4-r7}}",
+                "ldr r3, [r1], #4",
                 "mov.w r8, #0",
                 "mov.w r9, #0",
-                "cmp r0, r12",
-                "blo 3b",
-                "beq 6b",
-                // The next row.
-                "9:",
-                "add.w lr, lr, #16",
+                ".p2align 2",
+                "8:",
+                $($slot,)+
+                $($empty,)*
+                "ldr r2, [sp, #4]",
+                "cmp r0, r2",
+                "bne 5b",
+                // The end of whole words, or of the partial one.
                 "ldr r2, [sp]",
-                "ldr r3, [r2, #36]",
-                "add r1, r3",
-                "ldr r3, [r2, #12]",
-                "cmp lr, r3",
+                "ldr r3, [r2, #16]",
+                "cmp r0, r3",
+                "bhi 9f",
+                "6:",
+                "ldr r2, [sp]",
+                "ldr r4, [r2, #24]",
+                "cbz r4, 9f",
+                "ldr r5, [r2, #20]",
+                "str r5, [sp, #4]",
+                "ldr r5, [r2, #28]",
+                "ldr r3, [r1], #4",
+                "lsls r3, r5",
+                "mov.w r8, #0",
+                "mov.w r9, #0",
+                "adr.w r5, 8b",
+                "add r5, r4",
+                "bx r5",
+                // The end of a row: the sums of lower fields are put right, and all are added to those in memory.
+                "9:",
+                "ldr r2, [sp, #8]",
+                "ldm r2, {{r4-r7}}",
+                "sub.w r10, r10, r11, lsl #16",
+                "sub.w r12, r12, lr, lsl #16",
+                "add r4, r10",
+                "add r5, r11",
+                "add r6, r12",
+                "add r7, lr",
+                "stm r2!, {{r4-r7}}",
+                "str r2, [sp, #8]",
+                "ldr r3, [sp]",
+                "ldr r4, [r3, #32]",
+                "add r1, r4",
+                "ldr r4, [r3, #12]",
+                "cmp r2, r4",
                 "bne 2b",
-                "add sp, #4",
+                "add sp, #12",
                 "pop {{r4-r11, pc}}",
             )
         }
     };
-    (@slot $bits:literal $slot:tt) => {
+}
+
+/// A slot of two columns, whose codes stand from bits `$first` and `$second` on.
+#[cfg(core_class = "armv7m")]
+macro_rules! codes {
+    ($bits:literal, $first:literal, $second:literal) => {
         concat!(
             "ldm.w r0!, {{r4-r7}}\n",
-            "mla r8, r4, r10, r8\nmla r9, r5, r10, r9\n",
-            "lsr.w r10, r10, #", $bits, "\n",
-            "mla r8, r6, r10, r8\nmla r9, r7, r10, r9\n",
-            "lsr.w r10, r10, #", $bits
+            "ubfx r2, r3, #",
+            $first,
+            ", #",
+            $bits,
+            "\nmla r8, r4, r2, r8\nmla r9, r5, r2, r9\n",
+            "ubfx r2, r3, #",
+            $second,
+            ", #",
+            $bits,
+            "\nmla r8, r6, r2, r8\nmla r9, r7, r2, r9"
         )
     };
 }
 
-wide!(wide2, bits: "2", clear: [], slots: [0, 1, 2, 3, 4, 5, 6, 7]);
-wide!(wide4, bits: "4", clear: [], slots: [0, 1, 2, 3]);
-#[cfg(core_class = "armv6m")]
-wide!(wide3, bits: "3", clear: ["lsls r1, r1, #2", "lsrs r1, r1, #2"], slots: [0, 1, 2, 3, 4]);
-#[cfg(core_class = "armv6m")]
-wide!(wide5, bits: "5", clear: ["lsls r1, r1, #2", "lsrs r1, r1, #2"], slots: [0, 1, 2]);
+/// A slot of two columns of codes of 8 bits.
 #[cfg(core_class = "armv7m")]
-wide!(wide3, bits: "3", clear: ["bfc r10, #30, #2"], slots: [0, 1, 2, 3, 4]);
+macro_rules! bytes {
+    ($first:literal, $second:literal) => {
+        concat!(
+            "ldm.w r0!, {{r4-r7}}\nubfx r2, r3, #",
+            $first,
+            ", #8\nmul r8, r4, r2\nmul r9, r5, r2\n",
+            "add r10, r8\nadd.w r11, r11, r8, lsr #16\nadd r12, r9\nadd.w lr, lr, r9, lsr #16\nubfx r2, r3, #",
+            $second,
+            ", #8\nmul r8, r6, r2\nmul r9, r7, r2\n",
+            "add r10, r8\nadd.w r11, r11, r8, lsr #16\nadd r12, r9\nadd.w lr, lr, r9, lsr #16"
+        )
+    };
+}
+
 #[cfg(core_class = "armv7m")]
-wide!(wide5, bits: "5", clear: ["bfc r10, #30, #2"], slots: [0, 1, 2]);
+macro_rules! codes_wide {
+    ($name:ident, $bits:literal, slots: [$($first:literal $second:literal),+]) => {
+        wide!(
+            $name,
+            slots: [$(codes!($bits, $first, $second)),+],
+            empty: ["add r10, r8", "add.w r11, r11, r8, lsr #16", "add r12, r9", "add.w lr, lr, r9, lsr #16"]
+        );
+    };
+}
+
+#[cfg(core_class = "armv6m")]
+running_wide!(wide3, clear: ["lsls r1, r1, #2", "lsrs r1, r1, #2"], slots: ["3", "3", "3", "3", "3"]);
+#[cfg(core_class = "armv6m")]
+running_wide!(wide4, clear: [], slots: ["4", "4", "4", "4"]);
+#[cfg(core_class = "armv6m")]
+running_wide!(wide5, clear: ["lsls r1, r1, #2", "lsrs r1, r1, #2"], slots: ["5", "5", "5"]);
+#[cfg(core_class = "armv6m")]
+wide!(wide8, clear: [], slots: [bytes!(), bytes!()], empty: []);
+#[cfg(core_class = "armv7m")]
+codes_wide!(wide3, "3", slots: ["0" "3", "6" "9", "12" "15", "18" "21", "24" "27"]);
+#[cfg(core_class = "armv7m")]
+codes_wide!(wide4, "4", slots: ["0" "4", "8" "12", "16" "20", "24" "28"]);
+#[cfg(core_class = "armv7m")]
+codes_wide!(wide5, "5", slots: ["0" "5", "10" "15", "20" "25"]);
+#[cfg(core_class = "armv7m")]
+wide!(wide8, slots: [bytes!("0", "8"), bytes!("16", "24")], empty: []);

@@ -10,7 +10,7 @@ use releq_shared::layout::Lanes;
 use super::PIXELS;
 use super::conv::{rows_at_once, unpacked_bytes};
 use super::expand::pairs_to_look_up;
-use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables};
+use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables, sets_at_once};
 use crate::kernels::CoreClass;
 
 /// Columns after which the lower fields of one-bit twins could overflow, in groups.
@@ -39,7 +39,11 @@ impl Plan {
 
     fn within(budget: usize, pairs: usize, lines: usize, lanes: Lanes) -> Self {
         let group = lanes.pairs_per_group();
-        let longest = if lanes.rows_per_word() == 2 { GROUPS_BETWEEN_FLUSHES * group } else { pairs };
+        let longest = match lanes.rows_per_word() {
+            2 => GROUPS_BETWEEN_FLUSHES * group,
+            _ if by_tables(lanes) => sets_at_once(lanes) * group,
+            _ => pairs,
+        };
         let (pair_len, line_len) = (words_a_pair(lanes) * 4, lanes.rows_per_word() * PIXELS * 4);
         if pairs * pair_len + line_len <= budget {
             return Self { pairs, lines: lines.min((budget - pairs * pair_len) / line_len), strip: longest.min(pairs) };

@@ -1,9 +1,9 @@
 //! Writes activations for wide lanes column by column: see [`super::wide`].
 
-use super::{PIXELS, pack};
+use super::{Columns, PIXELS, pack};
 
 /// Columns whose activations a sum of 16 bits holds.
-const COLUMNS_A_SUM: usize = 257;
+pub(super) const COLUMNS_A_SUM: usize = 256;
 
 /// The word of codes whose columns are being packed.
 #[derive(Clone, Copy)]
@@ -33,38 +33,30 @@ impl<'a> Writer<'a> {
         Self { columns, bits, slots, word: Word { missing: slots, before: [0; 2] }, totals: [0; PIXELS] }
     }
 
-    /// Columns that there is still room for.
-    pub(super) fn left(&self) -> usize {
-        self.columns.len()
-    }
-
-    /// Writes as many columns as the sources have activations.
-    pub(super) fn push(&mut self, mut sources: [&[u8]; PIXELS]) {
-        while sources[0].len() > COLUMNS_A_SUM {
-            self.push_some(sources.map(|source| &source[..COLUMNS_A_SUM]));
-            sources = sources.map(|source| &source[COLUMNS_A_SUM..]);
-        }
-        self.push_some(sources);
-    }
-
-    fn push_some(&mut self, sources: [&[u8]; PIXELS]) {
-        let (now, later) = core::mem::take(&mut self.columns).split_at_mut(sources[0].len());
+    /// Writes `count` columns, at most [`COLUMNS_A_SUM`].
+    pub(super) fn push(&mut self, columns: &Columns<'_>, count: usize) {
+        let (now, later) = core::mem::take(&mut self.columns).split_at_mut(count);
         self.columns = later;
-        let [ab, cd] = pack(sources, now, self.bits, self.slots, &mut self.word);
-        let found = [ab & 0xFFFF, ab >> 16, cd & 0xFFFF, cd >> 16];
-        for (total, found) in self.totals.iter_mut().zip(found) {
-            *total += found as i32;
-        }
+        add_fields(&mut self.totals, pack(columns, now, self.bits, self.slots, &mut self.word));
     }
 
-    /// Writes nothing to the columns that are left, those behind the last one of a row, and returns the sums of each
-    /// pixel's activations.
-    pub(super) fn finish(self) -> [i32; PIXELS] {
+    /// Writes nothing to the columns that are left, those behind the last one of a row, and adds the sums of each pixel's
+    /// activations to `totals`.
+    pub(super) fn finish(self, totals: &mut [i32; PIXELS]) {
         let mut before = self.word.before;
         for column in self.columns {
             *column = before.map(|word| 0u32.wrapping_sub(word));
             before = [0; 2];
         }
-        self.totals
+        for (total, found) in totals.iter_mut().zip(self.totals) {
+            *total += found;
+        }
+    }
+}
+
+/// Adds the four sums in the fields of two words.
+pub(super) fn add_fields(totals: &mut [i32; PIXELS], [ab, cd]: [u32; 2]) {
+    for (total, found) in totals.iter_mut().zip([ab & 0xFFFF, ab >> 16, cd & 0xFFFF, cd >> 16]) {
+        *total += found as i32;
     }
 }
