@@ -11,6 +11,8 @@ mod board;
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
+mod guard;
+#[cfg(target_os = "none")]
 #[path = "semihosting.rs"]
 mod line;
 #[cfg(target_os = "none")]
@@ -19,18 +21,26 @@ mod log;
 mod memory;
 #[cfg(target_os = "none")]
 mod meter;
+#[cfg(all(target_os = "none", feature = "provoke"))]
+mod provoke;
+#[cfg(target_os = "none")]
+mod watchdog;
 
 #[cfg(target_os = "none")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
     memory::paint_stack();
-    let Some(peripherals) = cortex_m::Peripherals::take() else { fault::restart() };
+    let Some(mut peripherals) = cortex_m::Peripherals::take() else { fault::restart() };
+    guard::start(&mut peripherals.MPU);
     meter::start(peripherals.SYST);
     line::start();
     defmt::info!("{=str} is up, {=u32} Hz", board::FACTS.board, board::FACTS.clock_hz);
     let mut server = releq_firmware::server::Server::new(board::ThisBoard, board::FACTS, memory::lend());
     loop {
-        server.receive(line::read());
+        let byte = line::read();
+        watchdog::watch();
+        server.receive(byte);
+        watchdog::rest();
     }
 }
 

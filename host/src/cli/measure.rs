@@ -10,6 +10,7 @@ use releq_shared::blob::{AlignedCopy, Blob};
 use super::measured::{self, Measured};
 use super::table;
 use crate::data::{self, Dataset};
+use crate::device::firmware::LogLevel;
 use crate::device::{Board, DeviceError, board};
 use crate::progress::Progress;
 use crate::run::{Accuracies, RunFolder, RunResult};
@@ -49,6 +50,9 @@ pub(super) struct MeasureArgs {
     /// Show the board's log
     #[arg(long, short)]
     verbose: bool,
+    /// How much the board's firmware logs; shows the log, too
+    #[arg(long, value_enum)]
+    log_level: Option<LogLevel>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -61,7 +65,12 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
     let boards: Vec<Board> = args.board.iter().map(|name| board::by_name(name)).collect::<Result<_, _>>()?;
     let supply = args.milliamps.zip(args.volts).map(|(milliamps, volts)| Supply { milliamps, volts });
-    let options = MeasureOptions { samples: args.samples.get(), verbose: args.verbose, supply };
+    let options = MeasureOptions {
+        samples: args.samples.get(),
+        verbose: args.verbose || args.log_level.is_some(),
+        log: args.log_level.unwrap_or_default(),
+        supply,
+    };
     let mut run = args.run.as_deref().map(RunFolder::open).transpose()?;
     let paths = match &run {
         Some(run) => vec![run.require(files::MODEL, "pack")?],
