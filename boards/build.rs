@@ -38,8 +38,8 @@ fn memory_constants(model: usize, arena: &str) -> String {
 /// What catches a stack that overflows: see `src/guard.rs`.
 fn stack_guard(target: &str) -> &'static str {
     match target {
-        _ if target.starts_with("thumbv8m.main") => "limit",
-        _ if target.starts_with("thumbv7") => "mpu",
+        _ if target.starts_with("thumbv8m.main") => "mpu8",
+        _ if target.starts_with("thumbv7") => "mpu7",
         _ => "paint",
     }
 }
@@ -49,7 +49,7 @@ fn main() {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     println!("cargo:rustc-check-cfg=cfg(model_inside)");
-    println!("cargo:rustc-check-cfg=cfg(stack_guard, values(\"limit\", \"mpu\", \"paint\"))");
+    println!("cargo:rustc-check-cfg=cfg(stack_guard, values(\"mpu7\", \"mpu8\", \"paint\"))");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }

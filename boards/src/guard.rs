@@ -1,8 +1,8 @@
 //! The lower end of the stack: an overflow is caught there, before it reaches the static data below.
 //!
-//! Cores of Armv8-M have a limit for their stack pointer. Those of Armv7-M get a region that nothing may touch, by their memory
-//! protection unit; it is off within the handler of hard faults, which so has that region for its own stack. Where neither
-//! is, the lowest words are painted, and looked at before each answer: late, but no wrong answer gets out.
+//! Cores with a memory protection unit (Armv7-M, and the main line of Armv8-M) get a region below the stack that nothing may write
+//! to. The unit is off within the handler of hard faults, which so has that region for its own stack. Elsewhere
+//! the lowest words are painted, and looked at before each answer: late, but no wrong answer gets out.
 
 use core::ptr;
 
@@ -11,7 +11,7 @@ use crate::memory::PAINT;
 /// Bytes between the static data and the stack's lower end: the handler's stack after an overflow, or the painted words.
 const BYTES: usize = if cfg!(stack_guard = "paint") { 64 } else { 1024 };
 /// What a region of the memory protection unit must start at a multiple of, and an emulator's page.
-const ALIGNMENT: usize = if cfg!(stack_guard = "mpu") { 1024 } else { 8 };
+const ALIGNMENT: usize = if cfg!(stack_guard = "paint") { 8 } else { 1024 };
 
 unsafe extern "C" {
     static mut __sheap: u32;
@@ -27,7 +27,7 @@ pub(crate) fn end() -> usize {
 }
 
 /// Closes the region below the stack.
-#[cfg(stack_guard = "mpu")]
+#[cfg(stack_guard = "mpu7")]
 pub(crate) fn start(mpu: &mut cortex_m::peripheral::MPU) {
     /// Size 2^10, no access at all, no execution, shareable normal memory, enabled.
     const CLOSED: u32 = 1 << 28 | 1 << 18 | 1 << 17 | 9 << 1 | 1;
@@ -47,15 +47,28 @@ pub(crate) fn start(mpu: &mut cortex_m::peripheral::MPU) {
     cortex_m::asm::isb();
 }
 
-/// Sets the limit of the stack pointer, which does not hold within the handler of hard faults.
-#[cfg(stack_guard = "limit")]
-pub(crate) fn start(_mpu: &mut cortex_m::peripheral::MPU) {
-    const STKOFHFNMIGN: u32 = 1 << 10;
-    // SAFETY: the stack pointer lies above its new limit: this runs at the start of `main`.
-    unsafe {
-        (*cortex_m::peripheral::SCB::PTR).ccr.modify(|ccr| ccr | STKOFHFNMIGN);
-        cortex_m::register::msplim::write(end() as u32);
+/// Closes the region below the stack.
+#[cfg(stack_guard = "mpu8")]
+pub(crate) fn start(mpu: &mut cortex_m::peripheral::MPU) {
+    /// The least that this kind allows: code with privileges may read, none may write or execute.
+    const READ_ONLY: u32 = 2 << 1 | 1;
+    /// On, with the default map for all other addresses, and off within the handler of hard faults.
+    const ON: u32 = 1 << 2 | 1;
+    /// Normal memory that is not cached.
+    const PLAIN: u32 = 0x44;
+    if mpu._type.read() == 0 {
+        return;
     }
+    // SAFETY: as above.
+    unsafe {
+        mpu.mair[0].write(PLAIN);
+        mpu.rnr.write(0);
+        mpu.rbar.write(base() as u32 | READ_ONLY);
+        mpu.rlar.write((end() - 32) as u32 | 1);
+        mpu.ctrl.write(ON);
+    }
+    cortex_m::asm::dsb();
+    cortex_m::asm::isb();
 }
 
 /// Paints the words below the stack.
@@ -76,15 +89,7 @@ pub(crate) fn was_passed() -> bool {
 
 /// Whether a hard fault with its frame at this address came of a stack that was full.
 pub(crate) fn was_hit(frame: usize) -> bool {
-    #[cfg(stack_guard = "limit")]
-    {
-        const STKOF: u32 = 1 << 20;
-        // SAFETY: a read of a status register.
-        if unsafe { (*cortex_m::peripheral::SCB::PTR).cfsr.read() } & STKOF != 0 {
-            return true;
-        }
-    }
-    #[cfg(stack_guard = "mpu")]
+    #[cfg(not(stack_guard = "paint"))]
     {
         /// The address of a refused access is known.
         const MMARVALID: u32 = 1 << 7;

@@ -13,7 +13,7 @@ use releq::progress::Progress;
 use releq_firmware::testing;
 use releq_shared::wire::Provocation;
 
-/// Runs every test on a core without memory protection, on one with it, and on one with a limit for the stack pointer.
+/// Runs every test on a core without memory protection, and on one with each kind of it.
 macro_rules! each {
     ($($test:ident),* $(,)?) => {
         mod cortex_m0 { $(#[test] fn $test() { super::$test("qemu-microbit"); })* }
