@@ -95,6 +95,15 @@ fn memory_constants(model: usize, arena: &str) -> String {
     format!("pub(crate) const MODEL_BYTES: usize = {model};\npub(crate) const ARENA_BYTES: usize = {arena};\n")
 }
 
+/// What catches a stack that overflows: see `src/guard.rs`.
+fn stack_guard(target: &str) -> &'static str {
+    match target {
+        _ if target.starts_with("thumbv8m.main") => "mpu8",
+        _ if target.starts_with("thumbv7") => "mpu7",
+        _ => "paint",
+    }
+}
+
 fn main() {
     for variable in ["RELEQ_BOARD", "RELEQ_MODEL", "RELEQ_ARENA_BYTES"] {
         println!("cargo:rerun-if-env-changed={variable}");
@@ -103,9 +112,11 @@ fn main() {
     println!("cargo:rustc-check-cfg=cfg(board_line, values(\"semihosting\", \"rtt\"))");
     println!("cargo:rustc-check-cfg=cfg(board_counter, values(\"cycles\", \"systick\"))");
     println!("cargo:rustc-check-cfg=cfg(board_boot, values(\"plain\", \"nrf52\", \"rp2040\", \"rp2350\"))");
+    println!("cargo:rustc-check-cfg=cfg(stack_guard, values(\"mpu7\", \"mpu8\", \"paint\"))");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
+    println!("cargo:rustc-cfg=stack_guard=\"{}\"", stack_guard(&env::var("TARGET").unwrap_or_default()));
     let name = env::var("RELEQ_BOARD").unwrap_or_else(|_| panic!("set RELEQ_BOARD to the name of a folder in boards/"));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
     let toml = folder.join("board.toml");

@@ -16,6 +16,8 @@ mod boot;
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
+mod guard;
+#[cfg(target_os = "none")]
 #[cfg_attr(board_line = "semihosting", path = "semihosting.rs")]
 #[cfg_attr(board_line = "rtt", path = "rtt.rs")]
 mod line;
@@ -27,18 +29,26 @@ mod memory;
 #[cfg_attr(board_counter = "cycles", path = "meter_cycles.rs")]
 #[cfg_attr(board_counter = "systick", path = "meter_systick.rs")]
 mod meter;
+#[cfg(all(target_os = "none", feature = "provoke"))]
+mod provoke;
+#[cfg(target_os = "none")]
+mod watchdog;
 
 #[cfg(target_os = "none")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
     memory::paint_stack();
-    let Some(peripherals) = cortex_m::Peripherals::take() else { fault::restart() };
+    let Some(mut peripherals) = cortex_m::Peripherals::take() else { fault::restart() };
+    guard::start(&mut peripherals.MPU);
     meter::start(peripherals);
     line::start();
     defmt::info!("{=str} is up, {=u32} Hz", board::FACTS.board, board::FACTS.clock_hz);
     let mut server = releq_firmware::server::Server::new(board::ThisBoard, board::FACTS, memory::lend());
     loop {
-        server.receive(line::read());
+        let byte = line::read();
+        watchdog::watch();
+        server.receive(byte);
+        watchdog::rest();
     }
 }
 

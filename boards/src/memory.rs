@@ -12,6 +12,7 @@ use crate::board::MODEL_INSIDE;
 use crate::board::{ARENA_BYTES, MODEL_BYTES};
 #[cfg(not(model_inside))]
 use crate::board::{STORED_ADDRESS, STORED_BYTES};
+use crate::guard;
 
 /// A block that starts at a multiple of 16 and is lent out once.
 #[repr(align(16))]
@@ -25,12 +26,11 @@ static ARENA: Block<ARENA_BYTES> = Block(UnsafeCell::new([0; ARENA_BYTES]));
 static LENT: AtomicBool = AtomicBool::new(false);
 
 /// What unused stack is filled with.
-const PAINT: u32 = 0xC0DE_57AC;
+pub(crate) const PAINT: u32 = 0xC0DE_57AC;
 /// The stack's room is what lies between the static data and the top of RAM, but no more than this is painted.
 const PAINTED_MAX: usize = 64 * 1024;
 
 unsafe extern "C" {
-    static mut __sheap: u32;
     static _stack_start: u32;
     static __sdata: u32;
     static __edata: u32;
@@ -58,8 +58,13 @@ pub(crate) fn lend() -> ServerMemory<'static> {
 
 /// Top and lower end of the painted stack.
 fn stack() -> (usize, usize) {
-    let (top, floor) = (&raw const _stack_start as usize, &raw const __sheap as usize);
-    (top, floor.max(top.saturating_sub(PAINTED_MAX)))
+    let top = &raw const _stack_start as usize;
+    (top, guard::end().max(top.saturating_sub(PAINTED_MAX)))
+}
+
+/// All the stack that there is.
+pub(crate) fn stack_bytes() -> usize {
+    (&raw const _stack_start as usize).saturating_sub(guard::end())
 }
 
 /// Fills the unused stack, so that [`measure`] can tell how much was ever used.

@@ -1,12 +1,19 @@
 //! The counter: the core's own cycle counter, extended to 64 bits.
 //!
 //! It has 32 bits and is extended whenever it is read, which the server does around each operation of a model: an
-//! operation of more than 2^32 cycles would be counted short.
+//! operation of more than 2^32 cycles would be counted short. SysTick serves the watchdog alone: an interrupt in 2^24 cycles.
 
 use core::cell::Cell;
 
 use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::DWT;
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m_rt::exception;
+
+use crate::watchdog;
+
+/// Cycles until SysTick starts over: all of its 24 bits.
+pub(crate) const PERIOD: u32 = 1 << 24;
 
 /// Cycles until the last reading.
 static COUNTED: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
@@ -19,6 +26,12 @@ pub(crate) fn start(mut peripherals: cortex_m::Peripherals) {
     DWT::unlock();
     peripherals.DWT.enable_cycle_counter();
     restart();
+    let mut systick = peripherals.SYST;
+    systick.set_clock_source(SystClkSource::Core);
+    systick.set_reload(PERIOD - 1);
+    systick.clear_current();
+    systick.enable_interrupt();
+    systick.enable_counter();
 }
 
 /// Counts from zero again.
@@ -38,4 +51,9 @@ pub(crate) fn ticks() -> u64 {
         counted.set(counted.get() + u64::from(since));
         counted.get()
     })
+}
+
+#[exception]
+fn SysTick() {
+    watchdog::turn();
 }

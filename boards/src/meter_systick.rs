@@ -9,8 +9,10 @@ use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::exception;
 
+use crate::watchdog;
+
 /// Ticks until SysTick starts over: all of its 24 bits.
-const PERIOD: u32 = 1 << 24;
+pub(crate) const PERIOD: u32 = 1 << 24;
 
 static WRAPS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
@@ -54,4 +56,5 @@ fn SysTick() {
         let wraps = WRAPS.borrow(section);
         wraps.set(wraps.get() + 1);
     });
+    watchdog::turn();
 }

@@ -7,7 +7,7 @@
 use releq_shared::blob::{Blob, BlobError, MAX_OPS, PREFIX_LEN, stated_len};
 use releq_shared::wire::{
     Counter, Decoder, DeviceError, FRAME_MAX, FrameKind, HelloReply, LOGITS_A_REPLY, LoadedReply, MemoryReply, OpTicks,
-    PROTOCOL_VERSION, Request, Response, TICKS_A_REPLY, encode_message,
+    PROTOCOL_VERSION, Provocation, Request, Response, TICKS_A_REPLY, encode_message,
 };
 
 use crate::engine::{Engine, Observer, required_arena};
@@ -25,6 +25,11 @@ pub trait Platform {
     fn memory(&mut self) -> MemoryReply;
     /// Starts the board again.
     fn reset(&mut self);
+    /// Fails as asked, in an image that was built for that; false in all others.
+    fn provoke(&mut self, what: Provocation) -> bool {
+        let _ = what;
+        false
+    }
 }
 
 /// Who the board is.
@@ -111,6 +116,8 @@ fn accept(model: &[u8], arena: usize) -> Result<LoadedReply, BlobError> {
         return Err(BlobError::ArenaTooSmall { needed, available });
     }
     let header = blob.header();
+    #[cfg(feature = "defmt")]
+    defmt::debug!("a model of {=usize} bytes accepted, {=usize} of working memory", model.len(), needed);
     Ok(LoadedReply {
         input: header.input.bytes() as u32,
         logits: header.output.elements() as u32,
@@ -159,6 +166,14 @@ impl<'a, P: Platform> Server<'a, P> {
     /// The board.
     pub fn platform(&mut self) -> &mut P {
         &mut self.exchange.platform
+    }
+
+    /// Is as it was after power-up: without a session and without a model.
+    pub fn start_again(&mut self) {
+        self.decoder = Decoder::new();
+        self.exchange.session = Session::default();
+        self.exchange.model = Model::None;
+        self.exchange.forget_inference();
     }
 
     /// Takes one byte from the host, and serves the request that it completes, if it does.
@@ -233,6 +248,8 @@ impl<P: Platform> Exchange<'_, P> {
             Request::Profile { first } => self.ticks(first),
             Request::Memory => self.memory(),
             Request::UseStored => self.use_stored(),
+            Request::Provoke { what } if self.platform.provoke(what) => Ok(Response::Done),
+            Request::Provoke { .. } => Err(DeviceError::NotInThisImage),
         }
     }
 
@@ -322,7 +339,10 @@ impl<P: Platform> Exchange<'_, P> {
         self.platform.restart_ticks();
         let started = self.platform.ticks();
         engine.run(&mut Stopwatch { platform: &mut self.platform, started, profile: &mut self.profile });
-        self.inference = Some(self.platform.ticks().wrapping_sub(started));
+        let ticks = self.platform.ticks().wrapping_sub(started);
+        #[cfg(feature = "defmt")]
+        defmt::trace!("an inference of {=u64} ticks", ticks);
+        self.inference = Some(ticks);
         self.logits(0)
     }
 

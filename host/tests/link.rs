@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use releq::device::DeviceError;
-use releq::device::fault::{FaultyTransport, Loopback};
+use releq::device::fault::{Fault, FaultyTransport, Loopback};
 use releq::device::link::{Link, Patience, Transport};
 use releq_firmware::random::Random;
 use releq_firmware::server::ServerMemory;
@@ -47,13 +47,14 @@ fn a_board_answers_as_the_engine_does() {
     }
 }
 
-/// Every exchange under 1% faults a piece, in both directions: right, or an error; never a wrong answer.
+/// Every exchange under 1% faults a piece, of all kinds and in both directions: right, or an error; never a wrong answer.
 #[test]
 fn faults_on_the_link_never_make_an_answer_wrong() {
     let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
     let model = AlignedCopy::new(&small_network(3));
     let blob = Blob::new_checked(&model).unwrap();
-    let mut link = Link::new(FaultyTransport::new(Loopback::new(&mut slot, &mut arena), 0.01, 5), IMPATIENT);
+    let mut line = FaultyTransport::new(Loopback::new(&mut slot, &mut arena), 0.01, 5);
+    let mut link = Link::new(&mut line, IMPATIENT);
     link.hello().unwrap();
     let loaded = link.load(&model, &mut |_| ()).unwrap();
     for seed in 0..10_000 {
@@ -62,7 +63,77 @@ fn faults_on_the_link_never_make_an_answer_wrong() {
         assert_eq!(logits, testing::run(&blob, &data), "exchange {seed}");
     }
     let statistics = link.statistics;
-    assert!(statistics.repeats > 100 && statistics.damaged > 10, "were there faults at all? {statistics:?}");
+    drop(link);
+    println!("{statistics:?}, faults {:?} of {:?}", line.faults, Fault::ALL);
+    assert!(statistics.repeats > 50 && statistics.damaged > 10 && statistics.stale > 10, "{statistics:?}");
+    assert!(line.faults.iter().all(|&count| count > 15), "were there faults of all kinds? {:?}", line.faults);
+}
+
+/// A line so bad that some requests are never answered: those are errors, all others are right.
+#[test]
+fn a_line_of_faults_gives_right_answers_or_errors() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let model = AlignedCopy::new(&small_network(3));
+    let blob = Blob::new_checked(&model).unwrap();
+    let mut board = Loopback::new(&mut slot, &mut arena);
+    let loaded = Link::new(&mut board, IMPATIENT).load(&model, &mut |_| ()).unwrap();
+    let patience = Patience { timeout: Duration::from_micros(200), attempts: 2 };
+    let mut link = Link::new(FaultyTransport::new(&mut board, 0.3, 7), patience);
+    let (mut right, mut unanswered) = (0, 0);
+    for seed in 0..2000 {
+        let data = input(loaded.input as usize, seed);
+        match link.infer(&data) {
+            Ok((logits, _)) => {
+                assert_eq!(logits, testing::run(&blob, &data), "exchange {seed}");
+                right += 1;
+            }
+            Err(DeviceError::NoAnswer { .. }) => unanswered += 1,
+            Err(error) => panic!("exchange {seed}: {error}"),
+        }
+    }
+    assert!(right > 200 && unanswered > 200, "{right} right, {unanswered} unanswered");
+}
+
+#[test]
+fn a_host_that_comes_back_finds_the_board_whatever_the_last_one_left_behind() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let model = AlignedCopy::new(&small_network(3));
+    let blob = Blob::new_checked(&model).unwrap();
+    let mut board = Loopback::new(&mut slot, &mut arena);
+    for round in 0..50 {
+        // The last host died in the middle of a frame, with an answer still on the line.
+        let mut link = Link::new(&mut board, IMPATIENT);
+        link.hello().unwrap();
+        let loaded = link.load(&model, &mut |_| ()).unwrap();
+        let data = input(loaded.input as usize, round);
+        assert_eq!(link.infer(&data).unwrap().0, testing::run(&blob, &data));
+        drop(link);
+        board.send(&[&[0, 9, 1], &data[..data.len().min(round as usize)]].concat()).unwrap();
+    }
+}
+
+#[test]
+fn a_board_that_started_again_is_reported_as_such() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let mut board = Loopback::new(&mut slot, &mut arena);
+    let mut link = Link::new(&mut board, IMPATIENT);
+    let loaded = link.load(&small_network(1), &mut |_| ()).unwrap();
+    let data = input(loaded.input as usize, 1);
+    link.infer(&data).unwrap();
+    link.transport_mut().start_again();
+    let error = link.infer(&data).unwrap_err();
+    assert!(matches!(error, DeviceError::Restarted { .. }), "{error}");
+    assert!(error.to_string().contains("started again in the middle"), "{error}");
+    // Said once; then it is a board without a model.
+    assert!(matches!(link.infer(&data), Err(DeviceError::Refused(wire::DeviceError::NoModel))));
+}
+
+#[test]
+fn an_image_that_is_not_built_to_fail_refuses_to() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
+    let error = link.provoke(wire::Provocation::Panic).unwrap_err();
+    assert!(matches!(error, DeviceError::Refused(wire::DeviceError::NotInThisImage)), "{error}");
 }
 
 #[test]

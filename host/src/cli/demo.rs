@@ -7,6 +7,7 @@ use clap::Args;
 use super::table;
 use crate::compute::Devices;
 use crate::device::board;
+use crate::device::firmware::LogLevel;
 use crate::progress::Progress;
 use crate::run::{RunConfig, RunFolder, RunLock};
 use crate::stages::{self, MeasureOptions, Workshop};
@@ -61,7 +62,7 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     stages::finetune(&mut run, &workshop, None)?;
     let blob = stages::pack(&mut run, &workshop, board.class())?;
     let samples = args.samples.map_or(if args.quick { 40 } else { 1000 }, std::num::NonZeroUsize::get);
-    let options = MeasureOptions { samples, verbose: args.verbose, supply: None };
+    let options = MeasureOptions { samples, verbose: args.verbose, log: LogLevel::default(), supply: None };
     stages::measure(&mut run, &board, &blob, &workshop.data.test, options, progress)?;
     table::print(&run.result);
     println!("\nresults: {}", run.file("result.json").display());

@@ -11,6 +11,7 @@ use super::board_choice::BoardsChoice;
 use super::measured::{self, Measured};
 use super::table;
 use crate::data::{self, Dataset};
+use crate::device::firmware::LogLevel;
 use crate::device::{Board, DeviceError};
 use crate::network::Shape;
 use crate::progress::Progress;
@@ -50,6 +51,9 @@ pub(super) struct MeasureArgs {
     /// Show the board's log
     #[arg(long, short)]
     verbose: bool,
+    /// How much the board's firmware logs; shows the log, too
+    #[arg(long, value_enum)]
+    log_level: Option<LogLevel>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -62,7 +66,12 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
     let boards = args.boards.or_virtual()?;
     let supply = args.milliamps.zip(args.volts).map(|(milliamps, volts)| Supply { milliamps, volts });
-    let options = MeasureOptions { samples: args.samples.get(), verbose: args.verbose, supply };
+    let options = MeasureOptions {
+        samples: args.samples.get(),
+        verbose: args.verbose || args.log_level.is_some(),
+        log: args.log_level.unwrap_or_default(),
+        supply,
+    };
     let mut run = args.run.as_deref().map(RunFolder::open).transpose()?;
     let paths = match &run {
         Some(run) => vec![run.require(files::MODEL, "pack")?],

@@ -26,12 +26,70 @@ pub struct Firmware {
     pub flash: FlashReport,
 }
 
+/// How much an image says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogLevel {
+    /// Nothing, not even why it starts again.
+    Off,
+    /// Why it starts again.
+    Error,
+    /// And what may lead to that.
+    Warn,
+    /// And that it is up.
+    #[default]
+    Info,
+    /// And each model that it accepts or refuses.
+    Debug,
+    /// And each inference.
+    Trace,
+}
+
+impl LogLevel {
+    /// As defmt names it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// What an image is built with besides what it always has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// How much it says.
+    pub log: LogLevel,
+    /// Whether it fails when it is asked to: for tests.
+    pub provoke: bool,
+}
+
+impl ImageOptions {
+    /// Where images of this kind are built: apart from others, so that building the one does not undo the other.
+    fn folder(self) -> String {
+        let Self { log, provoke } = self;
+        let log = if log == LogLevel::default() { String::new() } else { format!("/log-{}", log.name()) };
+        format!("target/firmware{log}{}", if provoke { "/provoke" } else { "" })
+    }
+}
+
 /// Builds the image of a board; what is up to date is not built again.
 ///
 /// # Errors
 /// [`DeviceError`]: a tool is missing, or the compiler's words.
 pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError> {
-    build_image(board, None, progress)
+    build_with(board, ImageOptions::default(), progress)
+}
+
+/// [`build`] with other options than the usual ones.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(board: &Board, options: ImageOptions, progress: Progress) -> Result<Firmware, DeviceError> {
+    build_image(board, options, None, progress)
 }
 
 /// Builds an image of a board that carries `model` and nothing that this model does not need.
@@ -40,14 +98,18 @@ pub fn build(board: &Board, progress: Progress) -> Result<Firmware, DeviceError>
 /// As [`build`]; [`DeviceError::DoesNotFit`] if the board's arena is too small for the model.
 pub fn build_for(board: &Board, model: &Blob<'_>, progress: Progress) -> Result<Firmware, DeviceError> {
     check_arena(board, model)?;
-    build_image(board, Some(model), progress)
+    build_image(board, ImageOptions::default(), Some(model), progress)
 }
 
-fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> Result<Firmware, DeviceError> {
+fn build_image(
+    board: &Board,
+    options: ImageOptions,
+    model: Option<&Blob<'_>>,
+    progress: Progress,
+) -> Result<Firmware, DeviceError> {
     let toolchain = ensure_target(&board.target, progress)?;
     let root = source_root()?;
-    // Apart from one another, so that building the one does not undo the other.
-    let target_dir = root.join(if model.is_some() { "target/firmware/one-model" } else { "target/firmware" });
+    let target_dir = root.join(options.folder()).join(if model.is_some() { "one-model" } else { "" });
     let images = target_dir.join("images");
     std::fs::create_dir_all(&images).map_err(|source| DeviceError::Io { path: images.clone(), source })?;
     // Boards of one target share all but the last crate, and the place of the image: one build at a time, in all
@@ -58,10 +120,15 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
     let mut command = cargo_build(&toolchain);
     command.current_dir(&root).args(["--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
-    command.env("RELEQ_BOARD", &board.folder).env("DEFMT_LOG", "info");
-    if let Some(cpu) = &board.target_cpu {
-        command.env("RUSTFLAGS", format!("-C target-cpu={cpu}"));
+    command.env("RELEQ_BOARD", &board.folder).env("DEFMT_LOG", options.log.name());
+    if options.provoke {
+        command.args(["--features", "provoke"]);
     }
+    let mut flags = reproducible(&root);
+    if let Some(cpu) = &board.target_cpu {
+        flags.push(format!("-Ctarget-cpu={cpu}"));
+    }
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     let wrong =
         |error: &dyn std::fmt::Display| DeviceError::Build { board: board.name.clone(), output: error.to_string() };
     if let Some(model) = model {
@@ -77,6 +144,16 @@ fn build_image(board: &Board, model: Option<&Blob<'_>>, progress: Progress) -> R
     crate::run::write_atomically(&elf, &bytes).map_err(|error| wrong(&error))?;
     let flash = FlashReport::of(&bytes).map_err(|error| wrong(&error))?;
     Ok(Firmware { elf, bytes, flash })
+}
+
+/// Flags by which an image is the same bytes wherever the sources and cargo's packages lie. (`.ci/check-reproducible` builds one
+/// twice.)
+fn reproducible(root: &Path) -> Vec<String> {
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from);
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| home.map(|home| home.join(".cargo")));
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    let packages = cargo.map(|cargo| remap(&cargo, "/cargo"));
+    std::iter::once(remap(root, "/releq")).chain(packages).collect()
 }
 
 /// The C interface's header, which belongs to the library that [`build_c_library`] makes.

@@ -4,11 +4,12 @@
 //! again under the same number; the device then repeats its answer rather than its work. Frames that are damaged, or
 //! answers to earlier requests, are dropped and counted.
 
+use std::ops::DerefMut;
 use std::time::{Duration, Instant};
 
 use releq_shared::wire::{
-    Decoder, FRAME_MAX, FrameKind, HelloReply, LoadedReply, MemoryReply, PAYLOAD_MAX, PROTOCOL_VERSION, Request,
-    Response, encode,
+    Decoder, FRAME_MAX, FrameKind, HelloReply, LoadedReply, MemoryReply, PAYLOAD_MAX, PROTOCOL_VERSION, Provocation,
+    Request, Response, encode,
 };
 
 use super::DeviceError;
@@ -34,7 +35,13 @@ pub trait Transport {
     }
 }
 
-impl<T: Transport + ?Sized> Transport for Box<T> {
+/// Whatever leads to a line is one: a box, or a borrowed board that outlives its host, where a link ends and the next one finds
+/// the board as it was.
+impl<P> Transport for P
+where
+    P: DerefMut,
+    P::Target: Transport,
+{
     fn send(&mut self, bytes: &[u8]) -> Result<(), DeviceError> {
         (**self).send(bytes)
     }
@@ -102,6 +109,8 @@ pub struct Link<T> {
     /// Bytes received and not looked at yet.
     waiting: std::collections::VecDeque<u8>,
     sequence: u16,
+    /// Whether the board has accepted a model in this session.
+    has_model: bool,
     patience: Patience,
     logs: Option<LogDecoder>,
     on_log: Box<dyn FnMut(&str)>,
@@ -117,7 +126,9 @@ impl<T: Transport> Link<T> {
             transport,
             decoder: Box::new(Decoder::new()),
             waiting: std::collections::VecDeque::new(),
-            sequence: 0,
+            // Answers to a host that was here before are told from ours by their numbers.
+            sequence: moment() as u16,
+            has_model: false,
             patience,
             logs: None,
             on_log: Box::new(|_| ()),
@@ -137,6 +148,11 @@ impl<T: Transport> Link<T> {
         self.logs = Some(LogDecoder::new(elf));
         self.on_log = Box::new(on_log);
         self
+    }
+
+    /// What carries the bytes: to disturb it, or to ask it how it is.
+    pub const fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
     }
 
     /// Asks, and gives the answer to `read`.
@@ -160,23 +176,34 @@ impl<T: Transport> Link<T> {
             self.transport.send(&frame[..len])?;
             if let Some(answer) = self.wait()? {
                 return match postcard::from_bytes(&answer).map_err(|_| DeviceError::Confused)? {
+                    // It had one: nothing but a start takes that away.
+                    Response::Error(releq_shared::wire::DeviceError::NoModel) if self.has_model => {
+                        self.has_model = false;
+                        Err(DeviceError::Restarted { reason: self.complaint() })
+                    }
                     Response::Error(error) => Err(DeviceError::Refused(error)),
                     response => read(response).ok_or(DeviceError::Confused),
                 };
             }
         }
-        let said = if self.last_error_log.is_empty() {
-            self.transport.detail()
-        } else {
-            format!(" (it said: {})", self.last_error_log)
-        };
+        let said = self.complaint();
         let Patience { attempts, timeout } = self.patience;
         Err(DeviceError::NoAnswer { attempts, timeout, detail: said })
     }
 
-    /// Waits for the answer of the present sequence number.
+    /// What the board or the transport complained about, as the end of an error's first part.
+    fn complaint(&self) -> String {
+        match self.last_error_log.as_str() {
+            "" => self.transport.detail(),
+            said => format!(" (it said: {said})"),
+        }
+    }
+
+    /// Waits for the answer of the present sequence number; not any longer once the board has said that something is wrong, for
+    /// then it starts again.
     fn wait(&mut self) -> Result<Option<Vec<u8>>, DeviceError> {
         let deadline = Instant::now() + self.patience.timeout;
+        let mut failing = false;
         loop {
             while let Some(byte) = self.waiting.pop_front() {
                 match self.decoder.push(byte) {
@@ -185,10 +212,13 @@ impl<T: Transport> Link<T> {
                     Some(Ok((FrameKind::Log, _, frame))) => {
                         if let Some(logs) = &self.logs {
                             let line = logs.decode(frame);
-                            if line.starts_with("error") {
-                                self.last_error_log.clone_from(&line);
-                            }
                             (self.on_log)(&line);
+                            if let Some(error) = line.strip_prefix("error") {
+                                let before = std::mem::take(&mut self.last_error_log);
+                                let and = if before.is_empty() { "" } else { "; " };
+                                self.last_error_log = format!("{before}{and}{}", error.trim());
+                                failing = true;
+                            }
                         }
                     }
                     Some(Ok((FrameKind::Message, sequence, answer))) if sequence == self.sequence => {
@@ -198,7 +228,7 @@ impl<T: Transport> Link<T> {
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || failing {
                 return Ok(None);
             }
             let bytes = self.transport.receive(left)?;
@@ -212,9 +242,9 @@ impl<T: Transport> Link<T> {
     /// [`DeviceError`]; [`DeviceError::Protocol`] if the board's firmware is of another time.
     pub fn hello(&mut self) -> Result<BoardHello, DeviceError> {
         // Another number for each session, so that the board knows a new one from an old request that comes late.
-        let nonce = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(1, |since| since.subsec_nanos() ^ since.as_secs() as u32);
+        let nonce = moment();
+        self.has_model = false;
+        self.last_error_log.clear();
         let (protocol, hello) = self.ask(&Request::Hello { nonce }, |response| match response {
             Response::Hello(reply) if reply.nonce == nonce => Some((reply.protocol, own(&reply))),
             _ => None,
@@ -234,6 +264,7 @@ impl<T: Transport> Link<T> {
     /// # Errors
     /// [`DeviceError::Refused`] if the board does not accept it.
     pub fn load(&mut self, model: &[u8], progress: &mut dyn FnMut(usize)) -> Result<LoadedReply, DeviceError> {
+        self.has_model = false;
         self.done(&Request::LoadBegin { len: model.len() as u32 })?;
         for (index, data) in model.chunks(DATA_MAX).enumerate() {
             let offset = index * DATA_MAX;
@@ -252,10 +283,12 @@ impl<T: Transport> Link<T> {
     }
 
     fn loaded(&mut self, request: &Request<'_>) -> Result<LoadedReply, DeviceError> {
-        self.ask(request, |response| match response {
+        let loaded = self.ask(request, |response| match response {
             Response::Loaded(loaded) => Some(loaded),
             _ => None,
-        })
+        });
+        self.has_model = loaded.is_ok();
+        loaded
     }
 
     /// Runs the loaded model on one input and returns its logits and the ticks that it took.
@@ -324,8 +357,23 @@ impl<T: Transport> Link<T> {
     /// # Errors
     /// [`DeviceError`].
     pub fn reset(&mut self) -> Result<(), DeviceError> {
+        self.has_model = false;
         self.done(&Request::Reset)
     }
+
+    /// Has the board fail, if its image was built for that.
+    ///
+    /// # Errors
+    /// [`DeviceError`]: what there is to be seen of the failure.
+    pub fn provoke(&mut self, what: Provocation) -> Result<(), DeviceError> {
+        self.done(&Request::Provoke { what })
+    }
+}
+
+/// A number that differs from one moment to the next.
+fn moment() -> u32 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(1, |since| since.subsec_nanos() ^ since.as_secs() as u32)
 }
 
 /// Data of one request: a frame's payload less what postcard needs around it.

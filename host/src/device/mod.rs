@@ -174,8 +174,20 @@ pub enum DeviceError {
         detail: String,
     },
     /// The link is gone.
-    #[error("the link to the board is gone: {0}")]
+    #[error(
+        "the link to the board is gone: {0}; see that the board has power and is connected, and start the command again: it \
+         boots the board anew"
+    )]
     LinkLost(String),
+    /// It has lost its model in the middle of the work.
+    #[error(
+        "the board has started again in the middle of the work{reason}; start the command again, and if that happens each time, \
+         look at its supply, or report what it said"
+    )]
+    Restarted {
+        /// What it said before.
+        reason: String,
+    },
     /// The board refuses the request.
     #[error(transparent)]
     Refused(#[from] releq_shared::wire::DeviceError),

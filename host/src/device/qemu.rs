@@ -78,6 +78,15 @@ impl Qemu {
     }
 }
 
+impl Qemu {
+    /// Ends the emulator at once, as a board ends whose power fails.
+    pub fn cut_power(&mut self) {
+        // It may have ended by itself; either way it is gone afterwards.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Keeps the terminal's Ctrl-C from the emulator: the program ends it when it is done.
 #[cfg(unix)]
 fn own_group(command: &mut Command) {
@@ -111,8 +120,6 @@ impl Transport for Qemu {
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        // It may have ended by itself; either way it is gone afterwards.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.cut_power();
     }
 }

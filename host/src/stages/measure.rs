@@ -6,7 +6,7 @@ use releq_shared::blob::{AlignedCopy, Blob};
 
 use super::{StageError, percent};
 use crate::data::Images;
-use crate::device::firmware::{self, Firmware};
+use crate::device::firmware::{self, Firmware, ImageOptions, LogLevel};
 use crate::device::link::{Link, Patience, Transport};
 use crate::device::{Board, DeviceError, DeviceMeasurement, Placement, start};
 use crate::interrupt;
@@ -20,6 +20,8 @@ pub struct MeasureOptions {
     pub samples: usize,
     /// Whether to show the board's log.
     pub verbose: bool,
+    /// How much the board's log has to say.
+    pub log: LogLevel,
     /// What the board draws while it runs, if the user knows.
     pub supply: Option<Supply>,
 }
@@ -51,20 +53,21 @@ impl Supply {
     }
 }
 
-/// Builds a board's firmware and boots it, in the emulator or on the desk, with `stored`, if it is given, in the flash set aside
-/// for a model; `on_log` gets each line of the board's log.
+/// Builds a board's firmware, which says as much as `log` tells it to, and boots it, in the emulator or on the desk, with `stored`,
+/// if it is given, in the flash set aside for a model; `on_log` gets each line of the board's log.
 ///
 /// # Errors
 /// [`StageError`].
 pub fn boot(
     board: &Board,
     stored: Option<&[u8]>,
+    log: LogLevel,
     progress: Progress,
     on_log: impl FnMut(&str) + 'static,
 ) -> Result<(Line, Firmware), StageError> {
     let started = Instant::now();
     progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
-    let firmware = firmware::build(board, progress)?;
+    let firmware = firmware::build_with(board, ImageOptions { log, ..ImageOptions::default() }, progress)?;
     progress.say(format_args!(
         "{:>12} for {}: {} bytes of flash ({:.1} s)",
         "firmware",
@@ -92,7 +95,7 @@ pub fn measure_on(
     let aligned = AlignedCopy::new(model);
     let placement = Placement::choose(board, &Blob::new_checked(&aligned).map_err(DeviceError::Blob)?)?;
     let stored = (placement == Placement::Flash).then_some(model);
-    let (mut link, firmware) = boot(board, stored, progress, move |line| {
+    let (mut link, firmware) = boot(board, stored, options.log, progress, move |line| {
         if options.verbose {
             eprintln!("{:>12} {line}", "board");
         }

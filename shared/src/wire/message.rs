@@ -64,6 +64,25 @@ pub enum Request<'a> {
     Reset,
     /// Use the model that lies in the device's flash. The one before is gone.
     UseStored,
+    /// Fail, in an image that was built for tests of that.
+    Provoke {
+        /// How.
+        what: Provocation,
+    },
+}
+
+/// How a device is asked to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Provocation {
+    /// By a panic.
+    Panic,
+    /// By an undefined instruction.
+    HardFault,
+    /// By going down the stack to its end.
+    StackOverflow,
+    /// By work without end.
+    Hang,
 }
 
 /// What a device answers.
@@ -223,6 +242,8 @@ pub enum DeviceError {
     NoInference,
     /// What lies in the device's flash, if anything, is no model that it accepts.
     Stored(BlobError),
+    /// This image was not built for that.
+    NotInThisImage,
 }
 
 impl fmt::Display for DeviceError {
@@ -242,6 +263,7 @@ impl fmt::Display for DeviceError {
             Self::NoModel => f.write_str("the board has no valid model; load one first"),
             Self::InputLength { given, wanted } => write!(f, "the input has {given} bytes, the model takes {wanted}"),
             Self::NoInference => f.write_str("the board has not run the model yet"),
+            Self::NotInThisImage => f.write_str("the board's firmware was not built for this request"),
             Self::Stored(error) => write!(f, "the board has no valid model in its flash: {error}"),
         }
     }
