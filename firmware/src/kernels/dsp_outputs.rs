@@ -153,8 +153,12 @@ macro_rules! row {
     ($corrections:literal) => {
         concat!(
             "ldm.w r0!, {{r4-r7}}\n",
-            "ldrd r8, r9, [sp, #", $corrections, "]\n",
-            "ldrd r10, r11, [sp, #", $corrections, " + 8]\n",
+            "ldrd r8, r9, [sp, #",
+            $corrections,
+            "]\n",
+            "ldrd r10, r11, [sp, #",
+            $corrections,
+            " + 8]\n",
             "rsb r4, r8, r4, lsl #1\nrsb r5, r9, r5, lsl #1\nrsb r6, r10, r6, lsl #1\nrsb r7, r11, r7, lsl #1\n",
             "ldr r8, [r1], #4\nldr r9, [r2], #4\nldrb r10, [r3], #1\n",
             "add r4, r8\nadd r5, r8\nadd r6, r8\nadd r7, r8\n",

@@ -100,14 +100,8 @@ mod tests {
 
     /// Tensors of 23 elements at odd places; the sum lies in a place of its own, or in that of a summand.
     fn sum(zero_points: [u8; 3], multipliers: [i32; 2], shift: u8, place: u32, clamp: [u8; 2]) -> Add<'static> {
-        let tensor = |offset, zero_point| Tensor {
-            offset,
-            height: 1,
-            width: 1,
-            channels: 23,
-            kind: TensorKind::U8,
-            zero_point,
-        };
+        let tensor =
+            |offset, zero_point| Tensor { offset, height: 1, width: 1, channels: 23, kind: TensorKind::U8, zero_point };
         Add {
             name: "",
             inputs: [tensor(1, zero_points[0]), tensor(26, zero_points[1])],
