@@ -15,28 +15,28 @@ use dsp_outputs::{outputs, outputs_of_quads};
 
 /// The body of a naked function. Link-time optimisation hands it to an assembler that knows the target but not the core, so it names
 /// the core itself where the target does not imply the instructions that kernels use.
-#[cfg(target_arch = "arm")]
+#[cfg(any(core_class = "armv7m", core_class = "armv7em", core_class = "armv81m-mve"))]
 macro_rules! kernel_asm {
     ($($lines:tt)*) => {
         core::arch::naked_asm!(core_directive!(), $($lines)*)
     };
 }
 
-#[cfg(all(target_arch = "arm", core_class = "armv81m-mve"))]
+#[cfg(core_class = "armv81m-mve")]
 macro_rules! core_directive {
     () => {
         ".cpu cortex-m55"
     };
 }
 
-#[cfg(all(target_arch = "arm", core_class = "armv7em", armv8m))]
+#[cfg(all(core_class = "armv7em", armv8m))]
 macro_rules! core_directive {
     () => {
         ".cpu cortex-m33"
     };
 }
 
-#[cfg(all(target_arch = "arm", not(any(core_class = "armv81m-mve", all(core_class = "armv7em", armv8m)))))]
+#[cfg(any(core_class = "armv7m", all(core_class = "armv7em", not(armv8m))))]
 macro_rules! core_directive {
     () => {
         ""

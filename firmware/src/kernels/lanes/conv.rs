@@ -50,6 +50,9 @@ const UNPACKED_COLUMNS: u32 = 8;
 /// In wide lanes, in whole words.
 const UNPACKED_WIDE_COLUMNS: u32 = 4;
 
+/// Whether this build runs layers that are unpacked first.
+const UNPACKS_HERE: bool = matches!(CoreClass::HERE, CoreClass::ArmV7em | CoreClass::Portable);
+
 /// Whether a convolution that this module runs has its codes unpacked first, some rows at a time.
 pub(crate) fn is_unpacked(op: &Conv2d<'_>) -> bool {
     op.weights.layout == Layout::Bitstream
@@ -76,7 +79,7 @@ pub(super) fn unpacked_bytes(op: &Conv2d<'_>) -> usize {
 /// Runs a convolution if it is one for these kernels; returns whether it was.
 pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &mut Places<'_>) -> bool {
     let Some(lanes) = geometry(op, class) else { return false };
-    if !is_unpacked(op) {
+    if !UNPACKS_HERE || !is_unpacked(op) {
         convolve(op, lanes, matrix, 0, places);
         return true;
     }
@@ -106,7 +109,6 @@ pub fn conv2d(class: CoreClass, op: &Conv2d<'_>, matrix: &Matrix<'_>, places: &m
 }
 
 /// Computes the channels from `channel` on that `matrix` has the rows of.
-#[inline(never)]
 fn convolve(op: &Conv2d<'_>, lanes: Lanes, matrix: &Matrix<'_>, channel: usize, places: &mut Places<'_>) {
     let plan = Plan::new(op, lanes);
     let (scratch, offsets) = places.scratch.split_at_mut(plan.scratch(lanes));

@@ -145,7 +145,8 @@ impl<'a> Spread<'a> {
         }
         let corners = window.steps.map(|[down, right]| [y + down, x + right]);
         let mut level = None;
-        if y + back[0] >= 0 && y + forth[0] <= self.last[0] {
+        let wide_only = cfg!(any(core_class = "armv6m", core_class = "armv7m"));
+        if !wide_only && y + back[0] >= 0 && y + forth[0] <= self.last[0] {
             let element = |[y, x]: [isize; 2]| y * self.row_len as isize + x * self.channels as isize;
             let reach = (usize::from(op.kernel[0]) - 1) * self.row_len + self.run;
             let end = self.input.len() as isize - reach as isize;
