@@ -34,6 +34,12 @@ fn a_cortex_m55_meets_hostile_blobs() {
     meet("qemu-mps3-an547", 400);
 }
 
+/// Whether both refuse for one reason. Sizes near the end of 32 bits saturate there on a board, and beyond it on the host.
+fn is_same(board: BlobError, host: BlobError) -> bool {
+    let beyond_any_board = |error| matches!(error, BlobError::ArenaTooSmall { needed, .. } if needed > u32::MAX / 2);
+    board == host || beyond_any_board(board) && beyond_any_board(host)
+}
+
 fn meet(name: &str, count: u64) {
     let board = board::by_name(name).unwrap();
     let image = firmware::build(&board, Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
@@ -58,7 +64,7 @@ fn meet(name: &str, count: u64) {
         });
         match (expected, link.load(&hostile, &mut |_| ())) {
             (Err(expected), Err(DeviceError::Refused(wire::DeviceError::Blob(found)))) => {
-                assert_eq!(found, expected, "{name}, seed {seed}");
+                assert!(is_same(found, expected), "{name}, seed {seed}: host {expected:?}, board {found:?}");
                 refused += 1;
             }
             (Ok(blob), Ok(loaded)) => {
