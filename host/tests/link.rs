@@ -79,6 +79,9 @@ fn a_line_of_faults_gives_right_answers_or_errors() {
     let loaded = Link::new(&mut board, IMPATIENT).load(&model, &mut |_| ()).unwrap();
     let patience = Patience { timeout: Duration::from_micros(200), attempts: 2 };
     let mut link = Link::new(FaultyTransport::new(&mut board, 0.3, 7), patience);
+    // A new host says hello first, until it is heard.
+    let heard = (0..100).any(|_| link.hello().is_ok());
+    assert!(heard);
     let (mut right, mut unanswered) = (0, 0);
     for seed in 0..2000 {
         let data = input(loaded.input as usize, seed);

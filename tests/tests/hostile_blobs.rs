@@ -2,6 +2,9 @@
 //! the board goes on serving. Three kinds of kernels, which read and write memory without looking, meet them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use releq::device::firmware;
 use releq::device::link::Patience;
 use releq::device::qemu::Qemu;
@@ -31,12 +34,21 @@ fn a_cortex_m55_meets_hostile_blobs() {
     meet("qemu-mps3-an547", 400);
 }
 
+/// Whether both refuse for one reason. Sizes near the end of 32 bits saturate there on a board, and beyond it on the host.
+fn is_same(board: BlobError, host: BlobError) -> bool {
+    let beyond_any_board = |error| matches!(error, BlobError::ArenaTooSmall { needed, .. } if needed > u32::MAX / 2);
+    board == host || beyond_any_board(board) && beyond_any_board(host)
+}
+
 fn meet(name: &str, count: u64) {
     let board = board::by_name(name).unwrap();
     let image = firmware::build(&board, Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
     let qemu = toolchain::ensure_qemu(Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Qemu::start(&qemu, &board, &image.elf, None).unwrap();
-    let mut link = Link::new(emulator, Patience::default()).with_logs(&image.bytes, |line| println!("board: {line}"));
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let heard = log.clone();
+    let mut link = Link::new(emulator, Patience::default())
+        .with_logs(&image.bytes, move |line| heard.borrow_mut().push(line.to_owned()));
     link.hello().unwrap();
     let (mut refused, mut ran) = (0, 0);
     for seed in 0..count {
@@ -52,7 +64,7 @@ fn meet(name: &str, count: u64) {
         });
         match (expected, link.load(&hostile, &mut |_| ())) {
             (Err(expected), Err(DeviceError::Refused(wire::DeviceError::Blob(found)))) => {
-                assert_eq!(found, expected, "{name}, seed {seed}");
+                assert!(is_same(found, expected), "{name}, seed {seed}: host {expected:?}, board {found:?}");
                 refused += 1;
             }
             (Ok(blob), Ok(loaded)) => {
@@ -70,5 +82,7 @@ fn meet(name: &str, count: u64) {
     }
     println!("{name}: {refused} refused, {ran} ran");
     assert!(refused > count / 2 && ran > count / 10, "{refused} refused, {ran} ran");
-    assert_eq!(link.statistics.repeats, 0, "a request was not answered at once: has the board started again?");
+    let log = log.borrow();
+    let starts = log.iter().filter(|line| line.contains(" is up, ")).count();
+    assert_eq!(starts, 1, "the board has started again in between: {log:?}");
 }
