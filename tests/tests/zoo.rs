@@ -6,10 +6,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use releq::bench::random_network;
 use releq::compute::Devices;
 use releq::data::{Dataset, ImageSource, Images, PixelGrid};
 use releq::device::{DeviceError, Placement, board};
-use releq::network::{Graph, Op, zoo};
+use releq::network::{Graph, Op, Shape, zoo};
 use releq::pack::integer::run_blob;
 use releq::progress::Progress;
 use releq::run::{RunConfig, RunFolder};
@@ -30,8 +31,8 @@ enum Expected {
     Lacks(&'static str),
 }
 
-/// A network with its weights and multiply-accumulates (the published ones, where there are any), the
-/// bits offered to its search and what becomes of it on the board.
+/// A network with its weights and multiply-accumulates (the published ones, where there are any), the bits offered to its search
+/// (few where more would not fit into two megabytes of flash) and what becomes of it on the board.
 struct Case {
     network: &'static str,
     weights: usize,
@@ -48,7 +49,7 @@ const CASES: [Case; 10] = [
     case("lenet", 430_500, 2_293_000, &[1, 2, 3, 4, 5], Expected::Runs),
     case("simplenet", 61_770, 651_720, &[1, 2, 3, 4, 5], Expected::Runs),
     case("svhn8", 584_032, 39_815_680, &[1, 2, 3, 4, 5], Expected::Runs),
-    case("svhn10", 14_387_728, 145_123_328, &[1, 2], Expected::Runs),
+    case("svhn10", 14_387_728, 145_123_328, &[1], Expected::Runs),
     case("resnet8", 77_360, 12_501_632, &[1, 2, 3, 4, 5], Expected::Runs),
     case("resnet20", 270_896, 40_813_184, &[1, 2, 3, 4, 5], Expected::Runs),
     case("vgg11", 9_222_848, 152_769_536, &[1, 2], Expected::Runs),
@@ -56,6 +57,9 @@ const CASES: [Case; 10] = [
     case("alexnet", 2_471_104, 14_957_056, &[1, 2, 3, 4, 5], Expected::Runs),
     case("mobilenetv1", 3_195_328, 175_556_608, &[1, 2, 3, 4, 5], Expected::Runs),
 ];
+
+/// Images on which a network is small enough for the board's working memory, where its own are too large.
+const SMALLER: [(&str, [usize; 3]); 1] = [("mobilenetv1", [3, 24, 24])];
 
 /// One at a time has both cores, and the figures on memory are those of one.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -73,6 +77,22 @@ fn weights_and_multiply_accumulates_are_the_published_ones() {
         let found: usize = layers.iter().map(|layer| layer.weights).sum();
         let found_macs: usize = layers.iter().map(|layer| layer.macs).sum();
         assert_eq!((found, found_macs), (weights, macs), "{network}");
+    }
+}
+
+#[test]
+fn what_is_too_large_for_the_boards_working_memory_is_refused_with_both_numbers() {
+    let board = board::by_name(BOARD).unwrap();
+    for (network, _) in SMALLER {
+        let model = random_network(network, &"1".parse().unwrap(), board.class(), 1).unwrap();
+        let copy = AlignedCopy::new(&model);
+        match Placement::choose(&board, &Blob::new_checked(&copy).unwrap()) {
+            Err(DeviceError::DoesNotFit { what, needed, available, .. }) => {
+                assert_eq!((what, available), ("working memory (activations and scratch)", board.arena_bytes));
+                assert!(needed > available, "{network} needs {needed} of {available}");
+            }
+            other => panic!("{network}: {other:?}"),
+        }
     }
 }
 
@@ -147,8 +167,14 @@ fn whole_job(case: &Case) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let started = std::time::Instant::now();
     let folder = tempfile::tempdir().unwrap();
-    let mut run = RunFolder::create(&folder.path().join("run"), config(case)).unwrap();
-    let workshop = workshop(zoo::by_name(case.network).unwrap());
+    let smaller = SMALLER.iter().find(|(network, _)| *network == case.network).map(|(_, input)| *input);
+    let mut graph = zoo::by_name(case.network).unwrap();
+    if let Some([channels, height, width]) = smaller {
+        graph = graph.adapted(Shape { channels, height, width }, graph.classes()).unwrap();
+    }
+    let config = RunConfig { input: smaller, ..config(case) };
+    let mut run = RunFolder::create(&folder.path().join("run"), config).unwrap();
+    let workshop = workshop(graph);
     stages::train(&mut run, &workshop).unwrap();
     let found = stages::search(&mut run, &workshop).unwrap();
     assert!((1..=3).contains(&found.evaluated.len()), "two episodes and the greedy one: {found:?}");

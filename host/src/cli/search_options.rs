@@ -48,7 +48,8 @@ pub(super) struct SearchOptions {
     /// How weights are rounded
     #[arg(long, value_enum)]
     quantizer: Option<Quantizer>,
-    /// Any other setting of [search], [short] or [finetune], by its place in config.toml, as in search.ppo.clip=0.1 or search.lstm=false; may be repeated
+    /// Any other setting of [search], [short] or [finetune], by its place in config.toml, as in search.ppo.clip=0.1 or
+    /// search.lstm=false; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
     settings: Vec<(String, toml::Value)>,
     /// Forget this run's search and all that came after it, and search anew. Short fine-tunes that were made before are
@@ -62,8 +63,8 @@ pub(super) struct SearchOptions {
 enum Preset {
     /// This project's own
     Default,
-    /// Those of the paper (arXiv 1811.01704): its shaped reward, its quantiser WRPN with 2 to 5 bits (on deep networks 2 to 8, the first and
-    /// the last layer pinned at 8), its PPO, no polish; needs many more episodes
+    /// Those of the paper (arXiv 1811.01704): its shaped reward, its quantiser WRPN with 2 to 5 bits (on deep networks 2 to
+    /// 8, the first and the last layer pinned at 8), its PPO, no polish; needs many more episodes
     Paper,
 }
 

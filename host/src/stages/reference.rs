@@ -22,8 +22,8 @@ struct Referred {
 }
 
 /// Trains the float network on by the long fine-tune's settings, without quantisation and what belongs to it, unless the
-/// run has done so by these settings: as many steps, the same batches, learning rates and augmentation. Measures on the validation and the test
-/// images.
+/// run has done so by these settings: as many steps, the same batches, learning rates and augmentation. Measures on the
+/// validation and the test images.
 ///
 /// # Errors
 /// [`StageError`].
