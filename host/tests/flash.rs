@@ -52,7 +52,9 @@ fn expected(model: &[u8]) -> Vec<i32> {
 #[test]
 fn a_power_cut_leaves_no_model_or_a_whole_one_and_the_board_can_be_flashed_again() {
     let board = board::by_name("nucleo-f446re").unwrap();
-    let (old, new) = (network(1), network(2));
+    // Models of several sectors.
+    let mut models = (0..200).map(network).filter(|model| model.len() > 3000);
+    let (old, new) = (models.next().unwrap(), models.next().unwrap());
     let mut before = chip(&board);
     program(&mut before, &[piece_of_model(&board, &old)]).unwrap();
     assert_eq!(answer(&before, &board).unwrap(), expected(&old));

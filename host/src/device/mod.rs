@@ -95,8 +95,8 @@ pub enum DeviceError {
     },
     /// What needs probe-rs, in a program without it.
     #[error(
-        "this releq was built without debug probes; `cargo install --path host` builds one with them, as long as nothing \
-         switches its default features off"
+        "this releq was built without debug probes; from its source folder, `cargo install --path host --features probe` \
+         builds one with them"
     )]
     NoProbeFeature,
     /// A board.toml is wrong.

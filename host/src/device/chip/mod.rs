@@ -148,7 +148,7 @@ fn lay_out(facts: &ChipFacts, options: &ChipOptions) -> Result<Board, DeviceErro
         return Err(too_small("RAM", RAM_AT_LEAST, ram_bytes));
     }
     // The stack, the buffers of the link, what little else is static.
-    let reserved = if ram_bytes < 32 * 1024 { 7 * 1024 } else { 16 * 1024 };
+    let reserved = if ram_bytes < 32 * 1024 { 7680 } else { 16 * 1024 };
     let free = ram_bytes - reserved;
     let model_bytes = if ram_bytes < RAM_FOR_MODELS { 0 } else { (free / 2).next_multiple_of(1024) };
     Ok(Board {
@@ -246,7 +246,7 @@ mod tests {
         let with = |core: &str| lay_out(&facts, &ChipOptions { core: Some(core.to_owned()), clock_hz: 0 });
         assert_eq!(with("cortex-m55").unwrap().target_cpu.as_deref(), Some("cortex-m55"));
         assert_eq!(with("cortex-m23").unwrap().target, "thumbv8m.base-none-eabi");
-        let error = with("cortex-m34").unwrap_err().to_string();
-        assert!(error.contains("did you mean \"cortex-m33\""), "{error}");
+        let error = with("cortex-m56").unwrap_err().to_string();
+        assert!(error.contains("did you mean \"cortex-m55\""), "{error}");
     }
 }

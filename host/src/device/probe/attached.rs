@@ -71,7 +71,7 @@ impl Probe for Attached {
     fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), ProbeError> {
         self.core("write memory", |core| match bytes.try_into() {
             // In one access: the board reads offsets while they are written.
-            Ok(word) if address % 4 == 0 => core.write_word_32(address, u32::from_le_bytes(word)),
+            Ok(word) if address.is_multiple_of(4) => core.write_word_32(address, u32::from_le_bytes(word)),
             _ => core.write(address, bytes),
         })
     }

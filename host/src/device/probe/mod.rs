@@ -1,6 +1,6 @@
 //! Real boards, reached through a debug probe: flashing, and the link over RTT.
 //!
-//! What a probe does is a small trait. [`attached`] is a probe on this machine (probe-rs, feature `probe`); [`memory`] is a
+//! What a probe does is a small trait. `attached` is a probe on this machine (probe-rs, feature `probe`); [`memory`] is a
 //! chip in this process, which loses its power after so many writes, for tests of what is left behind.
 
 #[cfg(feature = "probe")]
