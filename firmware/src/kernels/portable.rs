@@ -138,7 +138,7 @@ const UNROLLED: usize = 8;
 /// `sum(w * q)`, which a checked blob keeps within 32 bits.
 fn dot<W: Copy + Into<i32>>(weights: &[W], activations: &[u8]) -> i32 {
     let add = |sum: i32, (&w, &q): (&W, &u8)| sum.wrapping_add(w.into() * i32::from(q));
-    if cfg!(not(target_os = "none")) {
+    if cfg!(not(target_os = "none")) || weights.len() < UNROLLED {
         // The compiler makes vectors of this, but on boards a loop of one product.
         return weights.iter().zip(activations).fold(0, add);
     }

@@ -35,9 +35,8 @@ pub(super) fn geometry(op: &Conv2d<'_>, class: CoreClass) -> Option<Lanes> {
         (Layout::Bitstream, CoreClass::ArmV7em) if covered && op.columns().is_multiple_of(UNPACKED_COLUMNS) => {
             Lanes::single(Bitwidth::MAX, 1)
         }
-        (Layout::Bitstream, CoreClass::ArmV6m | CoreClass::ArmV7m)
-            if covered && op.columns().is_multiple_of(UNPACKED_WIDE_COLUMNS) =>
-        {
+        // Not on Cortex-M0: the smallest boards have no room for unpacked rows.
+        (Layout::Bitstream, CoreClass::ArmV7m) if covered && op.columns().is_multiple_of(UNPACKED_WIDE_COLUMNS) => {
             Lanes::wide(Bitwidth::MAX)
         }
         _ => None,
