@@ -202,8 +202,7 @@ impl<T: Transport> Link<T> {
     /// Waits for the answer of the present sequence number; not any longer once the board has said that something is wrong, for
     /// then it starts again.
     fn wait(&mut self) -> Result<Option<Vec<u8>>, DeviceError> {
-        let deadline = Instant::now() + self.patience.timeout;
-        let mut failing = false;
+        let mut deadline = Instant::now() + self.patience.timeout;
         loop {
             while let Some(byte) = self.waiting.pop_front() {
                 match self.decoder.push(byte) {
@@ -217,7 +216,8 @@ impl<T: Transport> Link<T> {
                                 let before = std::mem::take(&mut self.last_error_log);
                                 let and = if before.is_empty() { "" } else { "; " };
                                 self.last_error_log = format!("{before}{and}{}", error.trim());
-                                failing = true;
+                                // The rest of its report follows at once.
+                                deadline = deadline.min(Instant::now() + Duration::from_millis(300));
                             }
                         }
                     }
@@ -228,7 +228,7 @@ impl<T: Transport> Link<T> {
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || failing {
+            if left.is_zero() {
                 return Ok(None);
             }
             let bytes = self.transport.receive(left)?;
