@@ -262,7 +262,13 @@ mod tests {
             dataset: "mnist".to_owned(),
             bits: vec![2, 3],
             mean_bits: Some(2.5),
-            tried: vec![Tried { bits: "2,3".parse().unwrap(), validation_accuracy: None, kept: false }],
+            tried: vec![Tried {
+                bits: "2,3".parse().unwrap(),
+                validation_accuracy: None,
+                loss_points: None,
+                expected_loss_points: None,
+                kept: false,
+            }],
             ..RunResult::default()
         };
         let mut page = Page {
