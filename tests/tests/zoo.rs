@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use releq::bench::random_network;
 use releq::compute::Devices;
 use releq::data::{Dataset, ImageSource, Images, PixelGrid};
+use releq::device::firmware::LogLevel;
 use releq::device::{DeviceError, Placement, board};
 use releq::network::{Graph, Op, Shape, zoo};
 use releq::pack::integer::run_blob;
@@ -192,7 +193,7 @@ fn whole_job(case: &Case) {
     assert_eq!(weighted, layers, "{norms} batch norms are folded, so that only layers with weights have any");
     let fate = match (Placement::choose(&board, &blob), case.expected) {
         (Ok(_), Expected::Runs) => {
-            let options = MeasureOptions { samples: 1, verbose: false };
+            let options = MeasureOptions { samples: 1, verbose: false, log: LogLevel::default(), supply: None };
             let test = &workshop.data.test;
             let measured = stages::measure(&mut run, &board, &model, test, options, Progress::silent()).unwrap();
             assert_eq!(measured.differing, [0usize; 0], "{}: images that the board answers otherwise", case.network);

@@ -10,7 +10,7 @@ use releq::device::probe::{Piece, Probe, ProbeError};
 const CHUNK: usize = 1024;
 
 /// A chip in QEMU, with empty flash. Dropping it ends the emulator.
-pub struct GdbProbe {
+pub(crate) struct GdbProbe {
     child: Child,
     to: ChildStdin,
     from: ChildStdout,
@@ -23,7 +23,7 @@ fn failed(reason: impl ToString) -> ProbeError {
 
 impl GdbProbe {
     /// Starts a machine whose core stands still.
-    pub fn start(qemu: &Path, machine: &str) -> Self {
+    pub(crate) fn start(qemu: &Path, machine: &str) -> Self {
         let mut command = Command::new(qemu);
         command.args(["-machine", machine, "-S", "-gdb", "stdio", "-display", "none"]);
         command.args(["-monitor", "none", "-serial", "none"]);
