@@ -50,7 +50,7 @@ const UNPACKED_COLUMNS: u32 = 8;
 const UNPACKED_WIDE_COLUMNS: u32 = 4;
 
 /// Whether this build runs layers that are unpacked first.
-const UNPACKS_HERE: bool = matches!(CoreClass::HERE, CoreClass::ArmV7em | CoreClass::Portable);
+const UNPACKS_HERE: bool = matches!(CoreClass::HERE, CoreClass::ArmV7em | CoreClass::ArmV7m | CoreClass::Portable);
 
 /// Whether a convolution that this module runs has its codes unpacked first, some rows at a time.
 pub(crate) fn is_unpacked(op: &Conv2d<'_>) -> bool {
