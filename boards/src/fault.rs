@@ -5,10 +5,11 @@ use core::panic::PanicInfo;
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
 
-use crate::{guard, memory};
+use crate::{guard, line, memory};
 
-/// Starts the board again.
+/// Starts the board again, once the host has what was said.
 pub(crate) fn restart() -> ! {
+    line::finish();
     SCB::sys_reset()
 }
 

@@ -60,12 +60,12 @@ fn costs_are_measured_by_layer_and_tell_layouts_apart() {
     let whole = cost.instructions_per_inference;
     assert!(sum <= whole && whole < sum + sum / 20, "{sum} in the layers, {whole} in all");
 
-    // Where the table has a layout far ahead of the bitstream, so has the board.
+    // Where the table has a layout a quarter ahead of the bitstream, the board has it ahead.
     let recorded = CostTable::recorded(class).unwrap();
     let mut compared = 0;
     for case in KernelCase::all(true).into_iter().filter(|case| case.layout != Layout::Bitstream) {
         let cost = |layout| recorded.per_mac(case.kind, case.bits, layout).unwrap();
-        if 2.0 * cost(case.layout) < cost(Layout::Bitstream) {
+        if 1.25 * cost(case.layout) < cost(Layout::Bitstream) {
             let plain = KernelCase { layout: Layout::Bitstream, ..case };
             let [fast, plain] = [case, plain].map(|case| bench.kernel(case).unwrap());
             assert!(

@@ -46,7 +46,7 @@ const fn case(network: &'static str, weights: usize, macs: usize, bits: &'static
     Case { network, weights, macs, bits, expected }
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     case("lenet", 430_500, 2_293_000, &[1, 2, 3, 4, 5], Expected::Runs),
     case("simplenet", 61_770, 651_720, &[1, 2, 3, 4, 5], Expected::Runs),
     case("svhn8", 584_032, 39_815_680, &[1, 2, 3, 4, 5], Expected::Runs),
@@ -57,6 +57,7 @@ const CASES: [Case; 10] = [
     case("vgg16", 14_715_584, 313_201_664, &[2, 3], Expected::Lacks("flash")),
     case("alexnet", 2_471_104, 14_957_056, &[1, 2, 3, 4, 5], Expected::Runs),
     case("mobilenetv1", 3_195_328, 175_556_608, &[1, 2, 3, 4, 5], Expected::Runs),
+    case("mobilenetv1-tiny", 208_112, 7_489_664, &[1, 2, 3, 4, 5], Expected::Runs),
 ];
 
 /// Images on which a network is small enough for the board's working memory, where its own are too large.
@@ -101,13 +102,13 @@ macro_rules! each {
     ($($network:ident),* $(,)?) => {
         $(#[test]
         fn $network() {
-            let case = CASES.into_iter().find(|case| case.network == stringify!($network)).unwrap();
+            let case = CASES.into_iter().find(|case| case.network.replace('-', "_") == stringify!($network)).unwrap();
             whole_job(&case);
         })*
     };
 }
 
-each!(lenet, simplenet, svhn8, svhn10, resnet8, resnet20, vgg11, vgg16, alexnet, mobilenetv1);
+each!(lenet, simplenet, svhn8, svhn10, resnet8, resnet20, vgg11, vgg16, alexnet, mobilenetv1, mobilenetv1_tiny);
 
 fn images(graph: &Graph, count: usize, seed: u64) -> Images {
     let shape = graph.input();
