@@ -95,9 +95,13 @@ fn memory_constants(model: usize, arena: &str) -> String {
     format!("pub(crate) const MODEL_BYTES: usize = {model};\npub(crate) const ARENA_BYTES: usize = {arena};\n")
 }
 
+/// RAM from which on a region that the memory protection unit closes is no loss: with its alignment it takes up to 2 KiB.
+const RAM_FOR_A_REGION: usize = 16 * 1024;
+
 /// What catches a stack that overflows: see `src/guard.rs`.
-fn stack_guard(target: &str) -> &'static str {
+fn stack_guard(target: &str, ram_bytes: usize) -> &'static str {
     match target {
+        _ if ram_bytes < RAM_FOR_A_REGION => "paint",
         _ if target.starts_with("thumbv8m.main") => "mpu8",
         _ if target.starts_with("thumbv7") => "mpu7",
         _ => "paint",
@@ -116,13 +120,14 @@ fn main() {
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }
-    println!("cargo:rustc-cfg=stack_guard=\"{}\"", stack_guard(&env::var("TARGET").unwrap_or_default()));
     let name = env::var("RELEQ_BOARD").unwrap_or_else(|_| panic!("set RELEQ_BOARD to the name of a folder in boards/"));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
     let toml = folder.join("board.toml");
     println!("cargo:rerun-if-changed={}", folder.display());
     let text = fs::read_to_string(&toml).unwrap_or_else(|error| panic!("cannot read {}: {error}", toml.display()));
     let board: Board = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", toml.display()));
+    let guard = stack_guard(&env::var("TARGET").unwrap_or_default(), board.ram_bytes);
+    println!("cargo:rustc-cfg=stack_guard=\"{guard}\"");
     let how = Built::of(&board);
     println!("cargo:rustc-cfg=board_line=\"{}\"", how.line);
     println!("cargo:rustc-cfg=board_counter=\"{}\"", how.counter);

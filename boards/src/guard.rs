@@ -1,8 +1,8 @@
 //! The lower end of the stack: an overflow is caught there, before it reaches the static data below.
 //!
 //! Cores with a memory protection unit (Armv7-M, and the main line of Armv8-M) get a region below the stack that nothing may write
-//! to. The unit is off within the handler of hard faults, which so has that region for its own stack. Elsewhere
-//! the lowest words are painted, and looked at before each answer: late, but no wrong answer gets out.
+//! to. The unit is off within the handler of hard faults, which so has that region for its own stack. Elsewhere, and where RAM is
+//! scarce, the lowest words are painted, and looked at before each answer: late, but no wrong answer gets out.
 
 use core::ptr;
 

@@ -75,5 +75,5 @@ fn costs_are_measured_by_layer_and_tell_layouts_apart() {
             compared += 1;
         }
     }
-    assert!(compared >= 6 * 4, "only {compared} fast kernels");
+    assert!(compared >= 16, "only {compared} fast kernels");
 }

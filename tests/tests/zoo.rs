@@ -115,7 +115,7 @@ fn images(graph: &Graph, count: usize, seed: u64) -> Images {
     let mut random = Random::new(seed);
     let mut pixels = vec![0; count * shape.elements()];
     random.fill(&mut pixels, 63);
-    let labels: Vec<u16> = (0..count).map(|image| (image % 10) as u16).collect();
+    let labels: Vec<u16> = (0..count).map(|image| (image % graph.classes()) as u16).collect();
     for (image, &label) in pixels.chunks_exact_mut(shape.elements()).zip(&labels) {
         image.iter_mut().for_each(|pixel| *pixel += 19 * label as u8);
     }
@@ -132,7 +132,7 @@ fn workshop(graph: Graph) -> Workshop {
         test: source(&test),
         data: Dataset {
             name: "noise".to_owned(),
-            classes: (0..10).map(|class| class.to_string()).collect(),
+            classes: (0..graph.classes()).map(|class| class.to_string()).collect(),
             grid,
             train,
             validation,
