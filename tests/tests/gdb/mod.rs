@@ -59,7 +59,8 @@ impl GdbProbe {
                 byte => text.push(char::from(byte)),
             }
         }
-        (self.byte()?, self.byte()?);
+        self.byte()?;
+        self.byte()?;
         self.to.write_all(b"+").and_then(|()| self.to.flush()).map_err(failed)?;
         Ok(text)
     }

@@ -103,7 +103,7 @@ pub fn board(chip: &str, options: &ChipOptions) -> Result<Board, DeviceError> {
 /// Makes the folder of a new board in `boards/`.
 ///
 /// # Errors
-/// As [`board`]; [`DeviceError::BoardExists`].
+/// As [`board()`]; [`DeviceError::BoardExists`].
 pub fn scaffold(name: &str, chip: &str, options: &ChipOptions) -> Result<Board, DeviceError> {
     let proper = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     if name.is_empty() || !name.chars().all(proper) {
