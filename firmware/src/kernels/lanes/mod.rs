@@ -25,7 +25,9 @@ mod dsp_dense;
 mod dsp_finish;
 #[cfg(core_class = "armv7em")]
 mod dsp_spread;
+// Cores without dual multiplications have assembly for a part of it.
 #[cfg(not(core_class = "armv7em"))]
+#[cfg_attr(any(core_class = "armv6m", core_class = "armv7m"), allow(dead_code))]
 mod model;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_build;

@@ -19,7 +19,6 @@ fn add<const N: usize>(lanes: Lanes, sums: &mut [i32], at: usize, [first, second
 }
 
 /// What strips of some number of pairs have in common.
-#[cfg_attr(any(core_class = "armv6m", core_class = "armv7m"), allow(dead_code))]
 pub(super) struct Shape(Lanes);
 
 impl Shape {

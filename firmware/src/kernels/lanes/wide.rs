@@ -22,8 +22,10 @@ use releq_shared::layout::Lanes;
 
 use super::PIXELS;
 
-/// Columns of a table, and its words.
+/// Columns of a table.
+#[cfg(not(core_class = "armv7em"))]
 pub(super) const COLUMNS_A_TABLE: usize = 4;
+/// Words of a table.
 pub(super) const WORDS_A_TABLE: usize = 16 * 2;
 /// Columns of a set of tables.
 pub(super) const COLUMNS_A_TABLE_SET: usize = 16;
