@@ -5,6 +5,8 @@
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 #![cfg_attr(target_os = "none", allow(unsafe_code))]
+// An image that tests itself serves nobody.
+#![cfg_attr(feature = "self-test", allow(dead_code))]
 
 #[cfg(target_os = "none")]
 mod board;
@@ -31,6 +33,8 @@ mod memory;
 mod meter;
 #[cfg(all(target_os = "none", feature = "provoke"))]
 mod provoke;
+#[cfg(all(target_os = "none", feature = "self-test"))]
+mod self_test;
 #[cfg(target_os = "none")]
 mod watchdog;
 
@@ -43,6 +47,14 @@ fn main() -> ! {
     meter::start(peripherals);
     line::start();
     defmt::info!("{=str} is up, {=u32} Hz", board::FACTS.board, board::FACTS.clock_hz);
+    work()
+}
+
+#[cfg(all(target_os = "none", feature = "self-test"))]
+use self_test::run as work;
+
+#[cfg(all(target_os = "none", not(feature = "self-test")))]
+fn work() -> ! {
     let mut server = releq_firmware::server::Server::new(board::ThisBoard, board::FACTS, memory::lend());
     loop {
         let byte = line::read();

@@ -56,6 +56,19 @@ pub(crate) fn lend() -> ServerMemory<'static> {
     unsafe { ServerMemory { slot: &mut *MODEL.0.get(), stored, arena: &mut *ARENA.0.get() } }
 }
 
+/// The memory of a self-test. A second call gets none.
+#[cfg(feature = "self-test")]
+pub(crate) fn lend_to_self_test() -> &'static mut [u8] {
+    static MEMORY: Block<{ releq_firmware::self_test::MEMORY }> =
+        Block(UnsafeCell::new([0; releq_firmware::self_test::MEMORY]));
+    if LENT.load(Ordering::Relaxed) {
+        return &mut [];
+    }
+    LENT.store(true, Ordering::Relaxed);
+    // SAFETY: LENT lets this happen once, so the borrow is unique.
+    unsafe { &mut *MEMORY.0.get() }
+}
+
 /// Top and lower end of the painted stack.
 fn stack() -> (usize, usize) {
     let top = &raw const _stack_start as usize;

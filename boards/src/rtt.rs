@@ -128,3 +128,11 @@ pub(crate) fn finish() {
         }
     }
 }
+
+/// There is no more to say.
+#[cfg(feature = "self-test")]
+pub(crate) fn end() -> ! {
+    loop {
+        cortex_m::asm::wfi();
+    }
+}

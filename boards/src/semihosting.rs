@@ -54,8 +54,8 @@ fn wait() -> usize {
     READ_MAX - missing
 }
 
-/// Nobody is there any more: the emulator ends.
-fn end() -> ! {
+/// Nobody is there any more, or there is no more to say: the emulator ends.
+pub(crate) fn end() -> ! {
     loop {
         debug::exit(debug::EXIT_SUCCESS);
     }

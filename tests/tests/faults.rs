@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use releq::device::firmware::{self, ImageOptions};
+use releq::device::firmware::{self, ImageOptions, Purpose};
 use releq::device::link::Patience;
 use releq::device::qemu::Qemu;
 use releq::device::{DeviceError, Link, board, toolchain};
@@ -32,7 +32,7 @@ each!(
 /// A board with the smallest model in its flash.
 fn boot(name: &str) -> Link<Qemu> {
     let board = board::by_name(name).unwrap();
-    let options = ImageOptions { provoke: true, ..ImageOptions::default() };
+    let options = ImageOptions { purpose: Purpose::Fail, ..ImageOptions::default() };
     let image = firmware::build_with(&board, options, Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
     let qemu = toolchain::ensure_qemu(Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
     let model = testing::random_network(1, testing::Limits::default());

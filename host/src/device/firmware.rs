@@ -63,16 +63,40 @@ impl LogLevel {
 pub struct ImageOptions {
     /// How much it says.
     pub log: LogLevel,
-    /// Whether it fails when it is asked to: for tests.
-    pub provoke: bool,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What an image is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve a host.
+    #[default]
+    Serve,
+    /// To serve, and to fail when it is asked to: for tests of what catches failures.
+    Fail,
+    /// To compare its core's kernels with the portable ones and to say how that went: for tests of the kernels.
+    TestItself,
+}
+
+impl Purpose {
+    /// The feature of the image's crate for it.
+    const fn feature(self) -> Option<&'static str> {
+        match self {
+            Self::Serve => None,
+            Self::Fail => Some("provoke"),
+            Self::TestItself => Some("self-test"),
+        }
+    }
 }
 
 impl ImageOptions {
     /// Where images of this kind are built: apart from others, so that building the one does not undo the other.
     fn folder(self) -> String {
-        let Self { log, provoke } = self;
+        let Self { log, purpose } = self;
         let log = if log == LogLevel::default() { String::new() } else { format!("/log-{}", log.name()) };
-        format!("target/firmware{log}{}", if provoke { "/provoke" } else { "" })
+        let purpose = purpose.feature().map_or_else(String::new, |feature| format!("/{feature}"));
+        format!("target/firmware{log}{purpose}")
     }
 }
 
@@ -121,8 +145,8 @@ fn build_image(
     command.current_dir(&root).args(["--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
     command.env("RELEQ_BOARD", &board.folder).env("DEFMT_LOG", options.log.name());
-    if options.provoke {
-        command.args(["--features", "provoke"]);
+    if let Some(feature) = options.purpose.feature() {
+        command.args(["--features", feature]);
     }
     let mut flags = reproducible(&root);
     if let Some(cpu) = &board.target_cpu {
