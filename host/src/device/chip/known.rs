@@ -123,7 +123,7 @@ mod tests {
         assert!(error.contains("did you mean \"STM32L4"), "{error}");
         let error = facts("STM32F446").unwrap_err().to_string();
         assert!(error.contains("STM32F446RETx"), "{error}");
-        let error = facts("esp32c3").unwrap_err().to_string();
+        let error = facts("CH32V003F4U6").unwrap_err().to_string();
         assert!(error.contains("no Cortex-M"), "{error}");
     }
 

@@ -19,7 +19,7 @@ use super::{Board, DeviceError};
 pub use known::facts;
 
 /// Flash that an image for any model takes at most, on cores with the simplest kernels and on all others.
-const IMAGE_BYTES: [u64; 2] = [64 * 1024, 96 * 1024];
+const IMAGE_BYTES: [u64; 2] = [60 * 1024, 96 * 1024];
 /// The least RAM: stack, buffers of the link, and an arena that runs something.
 const RAM_AT_LEAST: u64 = 8 * 1024;
 /// From so much RAM on, a model may lie there too.
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!((board.stored.address, board.stored.bytes), (0x0802_0000, 384 * 1024));
         assert_eq!((board.target.as_str(), board.target_cpu), ("thumbv7em-none-eabihf", None));
         let board = lay_out(&chip(128, 36, &[(0, 2)], Architecture::Armv6m), &ChipOptions::default()).unwrap();
-        assert_eq!(board.stored.address, 0x0800_0000 + 64 * 1024);
+        assert_eq!(board.stored.address, 0x0800_0000 + 60 * 1024);
         assert_eq!((board.model_bytes, board.arena_bytes), (0, 20 * 1024));
     }
 
@@ -233,11 +233,11 @@ mod tests {
             lay_out(&facts, &ChipOptions::default()).unwrap_err().to_string()
         };
         assert!(
-            refused(32, 8).contains("65536 bytes of flash") && refused(32, 8).contains("32768"),
+            refused(32, 8).contains("61440 bytes of flash") && refused(32, 8).contains("32768"),
             "{}",
             refused(32, 8)
         );
-        assert!(refused(128, 4).contains("8192 bytes of RAM"), "{}", refused(128, 4));
+        assert!(refused(64, 4).contains("8192 bytes of RAM"), "{}", refused(64, 4));
     }
 
     #[test]
