@@ -36,6 +36,8 @@ mod provoke;
 #[cfg(all(target_os = "none", feature = "self-test"))]
 mod self_test;
 #[cfg(target_os = "none")]
+mod systick;
+#[cfg(target_os = "none")]
 mod watchdog;
 
 #[cfg(target_os = "none")]

@@ -7,13 +7,9 @@ use core::cell::Cell;
 
 use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::DWT;
-use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::exception;
 
-use crate::watchdog;
-
-/// Cycles until SysTick starts over: all of its 24 bits.
-pub(crate) const PERIOD: u32 = 1 << 24;
+use crate::{systick, watchdog};
 
 /// Cycles until the last reading.
 static COUNTED: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
@@ -26,12 +22,7 @@ pub(crate) fn start(mut peripherals: cortex_m::Peripherals) {
     DWT::unlock();
     peripherals.DWT.enable_cycle_counter();
     restart();
-    let mut systick = peripherals.SYST;
-    systick.set_clock_source(SystClkSource::Core);
-    systick.set_reload(PERIOD - 1);
-    systick.clear_current();
-    systick.enable_interrupt();
-    systick.enable_counter();
+    systick::start(peripherals.SYST);
 }
 
 /// Counts from zero again.

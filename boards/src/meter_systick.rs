@@ -6,23 +6,15 @@ use core::cell::Cell;
 
 use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::SYST;
-use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::exception;
 
+use crate::systick::{self, PERIOD};
 use crate::watchdog;
-
-/// Ticks until SysTick starts over: all of its 24 bits.
-pub(crate) const PERIOD: u32 = 1 << 24;
 
 static WRAPS: Mutex<Cell<u64>> = Mutex::new(Cell::new(0));
 
 pub(crate) fn start(peripherals: cortex_m::Peripherals) {
-    let mut systick = peripherals.SYST;
-    systick.set_clock_source(SystClkSource::Core);
-    systick.set_reload(PERIOD - 1);
-    systick.clear_current();
-    systick.enable_interrupt();
-    systick.enable_counter();
+    systick::start(peripherals.SYST);
 }
 
 /// Counts from zero again.

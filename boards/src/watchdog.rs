@@ -8,12 +8,12 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::board::FACTS;
-use crate::{fault, meter};
+use crate::{fault, systick};
 
 /// The longest that one operation of a network, or another request, may take.
 const SECONDS: u32 = 20;
 /// The same in turns of the counter.
-const TURNS: u32 = (SECONDS as u64 * FACTS.clock_hz as u64 / meter::PERIOD as u64) as u32 + 2;
+const TURNS: u32 = (SECONDS as u64 * FACTS.clock_hz as u64 / systick::PERIOD as u64) as u32 + 2;
 
 /// Turns left, or 0 if nothing is to be watched.
 static LEFT: AtomicU32 = AtomicU32::new(0);

@@ -38,7 +38,7 @@ pub struct RunConfig {
     /// Allowed loss of validation accuracy after the long fine-tune, in points, against the float network or, where the run
     /// has it, that of the same training, whichever is better. The cheapest assignment found that keeps it is the result.
     pub max_loss_points: f64,
-    /// The most assignments that get a long fine-tune, on the way along the frontier to the cheapest that keeps the loss.
+    /// The most assignments that get a long fine-tune, until the cheapest is known that can be expected to keep the loss.
     pub candidates: usize,
     /// The search.
     pub search: SearchConfig,

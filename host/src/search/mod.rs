@@ -42,7 +42,7 @@ pub use run::{Evaluated, SearchEvent, SearchOutcome, run};
 pub use scan::{LoweredAlone, Scan, scan};
 pub use sensitivity::smoothed;
 pub use state::{FEATURES, Feature};
-pub use trials::{Belief, Trials};
+pub use trials::{Belief, Trials, keeps};
 
 /// Why a search ended without a result.
 #[derive(Debug, thiserror::Error)]

@@ -125,8 +125,7 @@ impl Trials {
     }
 
     fn trusts(&self, belief: Belief) -> bool {
-        // One image more or less is not to be decided by rounding.
-        belief.mean <= self.bound_points + 1e-9
+        keeps(belief.mean, self.bound_points)
     }
 
     /// The posterior of each candidate's loss (Rasmussen and Williams, Gaussian Processes for Machine Learning, algorithm 2.1).
@@ -160,6 +159,12 @@ impl Trials {
             })
             .collect()
     }
+}
+
+/// Whether a loss is within a bound, both in points: one image more or less is not to be decided by rounding.
+#[must_use]
+pub fn keeps(loss_points: f64, bound_points: f64) -> bool {
+    loss_points <= bound_points + 1e-9
 }
 
 /// The lower triangle of a symmetric positive definite matrix's factor, row by row.

@@ -84,7 +84,7 @@ impl Plan {
         match self {
             Self::Given(_) => {
                 let only = tried.first().filter(|tried| tried.validation_accuracy.is_some())?;
-                Some((only.bits.clone(), only.loss_points.is_some_and(|loss| loss <= bound_points)))
+                Some((only.bits.clone(), only.loss_points.is_some_and(|loss| search::keeps(loss, bound_points))))
             }
             Self::Searched(trials, _) => trials.chosen().map(|(bits, _, trusted)| (bits.clone(), trusted)),
         }
