@@ -1,5 +1,6 @@
-//! Takes the board that `RELEQ_BOARD` names (a folder here, or the path of one elsewhere): its memory map for the linker, its facts for the program; and the model that
-//! `RELEQ_MODEL` names, if it does, into the image, with an arena of `RELEQ_ARENA_BYTES`.
+//! Takes the board that `RELEQ_BOARD` names (a folder here, or the path of one elsewhere): its memory map for the linker, its
+//! facts for the program; the model that `RELEQ_MODEL` names, if it does, into the image, with an arena of `RELEQ_ARENA_BYTES`;
+//! and with `RELEQ_LINE=uart` a real board's UART as its line.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -36,6 +37,64 @@ struct Real {
     /// What its chip wants before an image runs: `src/boot_<boot>.rs`, or nothing for "plain".
     #[serde(default = "plain")]
     boot: String,
+    uart: Option<Uart>,
+}
+
+/// A UART's registers (`src/uart.rs`).
+#[derive(Deserialize)]
+struct Uart {
+    baud: u32,
+    #[serde(default)]
+    events: bool,
+    setup: Vec<Step>,
+    receive: Way,
+    transmit: Way,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    register: usize,
+    /// All of the register, in place of `clear` and `set`.
+    value: Option<u32>,
+    #[serde(default)]
+    clear: u32,
+    #[serde(default)]
+    set: u32,
+    #[serde(default)]
+    wait: u32,
+}
+
+#[derive(Deserialize)]
+struct Way {
+    status: usize,
+    mask: u32,
+    /// What the masked status is while bytes can be moved; by default all of the mask.
+    ready: Option<u32>,
+    data: usize,
+}
+
+impl Uart {
+    /// As the program has it.
+    fn constant(&self) -> String {
+        let step = |step: &Step| {
+            let Step { register, value, clear, set, wait } = *step;
+            let (keep, set) = value.map_or((!clear, set), |value| (0, value));
+            format!("crate::line::Step {{ register: {register}, keep: {keep}, set: {set}, wait: {wait} }}, ")
+        };
+        let way = |Way { status, mask, ready, data }: &Way| {
+            let ready = ready.unwrap_or(*mask);
+            format!("crate::line::Way {{ status: {status}, mask: {mask}, ready: {ready}, data: {data} }}")
+        };
+        format!(
+            "pub(crate) const UART: crate::line::Uart = crate::line::Uart {{ setup: &[{}], receive: {}, transmit: {}, \
+             events: {}, baud: {} }};\n",
+            self.setup.iter().map(step).collect::<String>(),
+            way(&self.receive),
+            way(&self.transmit),
+            self.events,
+            self.baud
+        )
+    }
 }
 
 fn plain() -> String {
@@ -65,7 +124,7 @@ struct Built<'a> {
 }
 
 impl<'a> Built<'a> {
-    fn of(board: &'a Board) -> Self {
+    fn of(board: &'a Board, by_uart: bool) -> Self {
         match &board.kind {
             Kind::Emulated(Emulated { ticks: Ticks { numerator, denominator } }) => Self {
                 line: "semihosting",
@@ -74,17 +133,22 @@ impl<'a> Built<'a> {
                 ticks: format!("Counter::Instructions {{ numerator: {numerator}, denominator: {denominator} }}"),
                 line_constant: String::new(),
             },
-            Kind::Real(Real { boot }) => {
+            Kind::Real(Real { boot, uart }) => {
                 // Armv6-M and the baseline of Armv8-M have no cycle counter of their own.
                 let simple = ["cortex-m0", "cortex-m1", "cortex-m23"].iter().any(|core| board.core.starts_with(core));
                 // A ring for each direction: of the longest frame, unless RAM is scarce.
                 let line_bytes = if board.ram_bytes < 32 * 1024 { 256 } else { 1536 };
+                let (line, line_constant) = match uart {
+                    Some(uart) if by_uart => ("uart", uart.constant()),
+                    None if by_uart => panic!("board.toml of {} has no [kind.real.uart]", board.name),
+                    _ => ("rtt", format!("pub(crate) const LINE_BYTES: usize = {line_bytes};\n")),
+                };
                 Self {
-                    line: "rtt",
+                    line,
                     counter: if simple { "systick" } else { "cycles" },
                     boot,
                     ticks: "Counter::Cycles".to_owned(),
-                    line_constant: format!("pub(crate) const LINE_BYTES: usize = {line_bytes};\n"),
+                    line_constant,
                 }
             }
         }
@@ -109,11 +173,11 @@ fn stack_guard(target: &str, ram_bytes: usize) -> &'static str {
 }
 
 fn main() {
-    for variable in ["RELEQ_BOARD", "RELEQ_MODEL", "RELEQ_ARENA_BYTES"] {
+    for variable in ["RELEQ_BOARD", "RELEQ_LINE", "RELEQ_MODEL", "RELEQ_ARENA_BYTES"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     println!("cargo:rustc-check-cfg=cfg(model_inside)");
-    println!("cargo:rustc-check-cfg=cfg(board_line, values(\"semihosting\", \"rtt\"))");
+    println!("cargo:rustc-check-cfg=cfg(board_line, values(\"semihosting\", \"rtt\", \"uart\"))");
     println!("cargo:rustc-check-cfg=cfg(board_counter, values(\"cycles\", \"systick\"))");
     println!("cargo:rustc-check-cfg=cfg(board_boot, values(\"plain\", \"nrf52\", \"rp2040\", \"rp2350\"))");
     println!("cargo:rustc-check-cfg=cfg(stack_guard, values(\"mpu7\", \"mpu8\", \"paint\"))");
@@ -128,7 +192,7 @@ fn main() {
     let board: Board = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", toml.display()));
     let guard = stack_guard(&env::var("TARGET").unwrap_or_default(), board.ram_bytes);
     println!("cargo:rustc-cfg=stack_guard=\"{guard}\"");
-    let how = Built::of(&board);
+    let how = Built::of(&board, env::var("RELEQ_LINE").as_deref() == Ok("uart"));
     println!("cargo:rustc-cfg=board_line=\"{}\"", how.line);
     println!("cargo:rustc-cfg=board_counter=\"{}\"", how.counter);
     println!("cargo:rustc-cfg=board_boot=\"{}\"", how.boot);

@@ -22,6 +22,7 @@ mod guard;
 #[cfg(target_os = "none")]
 #[cfg_attr(board_line = "semihosting", path = "semihosting.rs")]
 #[cfg_attr(board_line = "rtt", path = "rtt.rs")]
+#[cfg_attr(board_line = "uart", path = "uart.rs")]
 mod line;
 #[cfg(target_os = "none")]
 mod log;

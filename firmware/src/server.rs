@@ -123,6 +123,7 @@ fn accept(model: &[u8], arena: usize) -> Result<LoadedReply, BlobError> {
         logits: header.output.elements() as u32,
         ops: header.op_count,
         arena: needed as u32,
+        checksum: blob.checksum(),
     })
 }
 

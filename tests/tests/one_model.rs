@@ -1,7 +1,7 @@
 //! Images for one model: they run it as the host does, take no other, and are small.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use releq::device::firmware::{self, Firmware};
+use releq::device::firmware::{self, Firmware, ImageOptions};
 use releq::device::flash::FlashUse;
 use releq::device::link::Patience;
 use releq::device::qemu::Qemu;
@@ -17,7 +17,8 @@ fn image_that_agrees(name: &str, model: impl FnOnce(&releq::device::Board) -> Ve
     let board = board::by_name(name).unwrap();
     let model = AlignedCopy::new(&model(&board));
     let blob = Blob::new_checked(&model).unwrap();
-    let image = firmware::build_for(&board, &blob, Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
+    let image = firmware::build_for(&board, &blob, ImageOptions::default(), Progress::silent())
+        .unwrap_or_else(|error| panic!("{error}"));
     let qemu = toolchain::ensure_qemu(Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Qemu::start(&qemu, &board, &image.elf, None).unwrap();
     let mut link = Link::new(emulator, Patience::default()).with_logs(&image.bytes, |line| println!("board: {line}"));

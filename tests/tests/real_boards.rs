@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
-use releq::device::{Board, board, firmware};
+use releq::device::firmware::{self, Firmware, ImageLine, ImageOptions};
+use releq::device::{Board, board};
 use releq::progress::Progress;
 
 /// What the server and an inference need of the stack at least: 6,600 bytes on a Cortex-M0 (`tests/tests/rtt.rs` prints it).
@@ -39,9 +40,22 @@ fn region(board: &Board, name: &str) -> Range<u64> {
     regions(board).into_iter().find(|region| region.0 == name).unwrap().1
 }
 
-/// Builds a board's image and looks where its parts lie.
+/// Builds a board's images and looks where their parts lie.
 fn fits(board: &Board) {
-    let image = firmware::build(board, Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
+    let by_uart = board.chip().unwrap().uart.is_some().then_some(ImageLine::Uart);
+    for line in std::iter::once(ImageLine::Usual).chain(by_uart) {
+        let options = ImageOptions { line, ..ImageOptions::default() };
+        let image = firmware::build_with(board, options, Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
+        lies_in_memory(board, &image);
+        let elf = object::File::parse(&*image.bytes).unwrap();
+        let channel = elf.symbol_by_name("_SEGGER_RTT").map(|symbol| symbol.address());
+        assert_eq!(channel.is_some(), line == ImageLine::Usual, "{}: a channel for the probe", board.name);
+        assert!(channel.is_none_or(|at| region(board, "RAM").contains(&at)), "{}: it is at {channel:#x?}", board.name);
+    }
+}
+
+/// Looks where the parts of an image lie.
+fn lies_in_memory(board: &Board, image: &Firmware) {
     let elf = object::File::parse(&*image.bytes).unwrap();
     let memory = regions(board);
     let within =
@@ -60,8 +74,6 @@ fn fits(board: &Board) {
     let stack = ram.end - (statics.address() + statics.size());
     println!("{:<20} {:>6} bytes of flash, {stack:>6} of stack", board.name, image.flash.total());
     assert!(stack >= STACK, "{}: {stack} bytes for the stack", board.name);
-    let control_block = elf.symbol_by_name("_SEGGER_RTT").unwrap().address();
-    assert!(ram.contains(&control_block), "{}: the probe finds its channel at {control_block:#x}", board.name);
 }
 
 /// Images of one target share a place: one test builds them all, target after target.

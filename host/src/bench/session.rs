@@ -5,9 +5,9 @@ use releq_shared::wire::Counter;
 
 use super::kernels::{KernelCase, KernelCost};
 use super::model::{ModelCost, measure_model};
-use crate::device::firmware::{self, Firmware};
-use crate::device::link::{Patience, Transport};
-use crate::device::{Board, DeviceError, Link, Placement, start};
+use crate::device::firmware::{Firmware, LogLevel};
+use crate::device::start::{self, Line};
+use crate::device::{Board, DeviceError, Placement};
 use crate::progress::Progress;
 
 /// A board with its firmware. It is booted once for all models that RAM has room for, and once for each other, with that in
@@ -18,7 +18,7 @@ pub struct Bench {
     progress: Progress,
     /// Whether the board's log is shown.
     verbose: bool,
-    link: Option<Link<Box<dyn Transport>>>,
+    link: Option<Line>,
 }
 
 impl Bench {
@@ -27,8 +27,7 @@ impl Bench {
     /// # Errors
     /// [`DeviceError`].
     pub fn new(board: Board, progress: Progress, verbose: bool) -> Result<Self, DeviceError> {
-        progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
-        let firmware = firmware::build(&board, progress)?;
+        let firmware = start::image(&board, LogLevel::default(), progress)?;
         Ok(Self { board, firmware, progress, verbose, link: None })
     }
 
@@ -38,18 +37,18 @@ impl Bench {
         &self.board
     }
 
-    fn boot(&self, stored: Option<&[u8]>) -> Result<Link<Box<dyn Transport>>, DeviceError> {
-        let transport = start::start(&self.board, &self.firmware, stored, self.progress)?;
+    fn boot(&self, stored: Option<&[u8]>) -> Result<Line, DeviceError> {
         let verbose = self.verbose;
-        Ok(Link::new(transport, Patience::default()).with_logs(&self.firmware.bytes, move |line| {
+        let started = start::start(&self.board, &self.firmware, stored, self.progress, move |line| {
             if verbose {
                 eprintln!("{:>12} {line}", "board");
             }
-        }))
+        })?;
+        Ok(started.link)
     }
 
     /// The link to the board, booted without a model.
-    fn link(&mut self) -> Result<&mut Link<Box<dyn Transport>>, DeviceError> {
+    fn link(&mut self) -> Result<&mut Line, DeviceError> {
         let link = match self.link.take() {
             Some(link) => link,
             None => self.boot(None)?,

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::device::chip::{self, ChipOptions};
 use crate::device::probe::ProbeChoice;
+use crate::device::serial::{self, PortChoice};
 use crate::device::{Board, board};
 
 /// The board of commands that run without one.
@@ -79,6 +80,51 @@ impl BoardChoice {
     }
 }
 
+/// A serial port in place of a debug probe.
+#[derive(Args, Clone, Debug)]
+struct PortArgs {
+    /// Reach a real board by this serial port, as in /dev/ttyACM0 or COM3, and not by a debug probe. Nothing is flashed: the
+    /// board runs an image built with --uart already, or firmware of yours that serves releq's requests (docs/boards.md).
+    /// Without --board it is asked for its name
+    #[arg(long, conflicts_with_all = ["chip", "probe"])]
+    port: Option<String>,
+    /// Bits a second on --port [default: as board.toml says, mostly 115200]
+    #[arg(long, requires = "port")]
+    baud: Option<u32>,
+}
+
+impl PortArgs {
+    /// The board that is reached: the one that was named, or the one at the port, or none.
+    fn reach(&self, named: Option<Board>) -> anyhow::Result<Option<Board>> {
+        let Some(path) = self.port.clone() else { return Ok(named) };
+        let port = PortChoice { path, baud: self.baud };
+        let board = match named {
+            Some(board) => board,
+            None => board::by_name(&serial::who(&port)?)?,
+        };
+        Ok(Some(board.on_port(port)?))
+    }
+}
+
+/// A board or a chip, behind its probe or on a serial port.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ReachedBoard {
+    #[command(flatten)]
+    choice: BoardChoice,
+    #[command(flatten)]
+    port: PortArgs,
+}
+
+impl ReachedBoard {
+    /// The board that was named, the one at the port, or a virtual Cortex-M4.
+    pub(super) fn or_virtual(&self) -> anyhow::Result<Board> {
+        match self.port.reach(self.choice.named()?)? {
+            Some(board) => Ok(board),
+            None => Ok(board::by_name(VIRTUAL)?),
+        }
+    }
+}
+
 /// Boards, or a chip.
 #[derive(Args, Clone, Debug)]
 pub(super) struct BoardsChoice {
@@ -88,6 +134,8 @@ pub(super) struct BoardsChoice {
     board: Vec<String>,
     #[command(flatten)]
     on_desk: OnDesk,
+    #[command(flatten)]
+    port: PortArgs,
 }
 
 impl BoardsChoice {
@@ -96,9 +144,14 @@ impl BoardsChoice {
         if let Some(chip) = self.on_desk.chip()? {
             return Ok(vec![chip]);
         }
-        if self.board.is_empty() {
+        if let [] | [_] = self.board.as_slice() {
+            let named = self.board.first().map(|name| board::by_name(name)).transpose()?;
+            if let Some(reached) = self.port.reach(named)? {
+                return Ok(vec![self.on_desk.on_probe(reached)]);
+            }
             return Ok(vec![board::by_name(VIRTUAL)?]);
         }
+        anyhow::ensure!(self.port.port.is_none(), "a --port has one board at its end; name one with --board");
         self.board.iter().map(|name| Ok(self.on_desk.on_probe(board::by_name(name)?))).collect()
     }
 }

@@ -8,7 +8,7 @@ use releq_shared::blob::{AlignedCopy, Blob};
 use serde::Serialize;
 
 use super::board_choice::BoardChoice;
-use crate::device::firmware;
+use crate::device::firmware::{self, ImageLine, ImageOptions};
 use crate::device::flash::{FlashReport, FlashUse};
 use crate::progress::Progress;
 
@@ -23,10 +23,13 @@ pub(super) struct FirmwareArgs {
     model: Option<PathBuf>,
     /// Build no image but the engine as a library for programs in C: `libreleq.a` and `releq.h` for the board's core, into the
     /// folder that --out names
-    #[arg(long, requires = "out", conflicts_with_all = ["model", "json"])]
+    #[arg(long, requires = "out", conflicts_with_all = ["model", "json", "uart"])]
     c_library: bool,
     #[command(flatten)]
     board: BoardChoice,
+    /// Build the image whose link is the board's UART in place of its debug probe: for `releq measure --port`
+    #[arg(long)]
+    uart: bool,
     /// Where to put the ELF file, or with --c-library the library and its header
     #[arg(long)]
     out: Option<PathBuf>,
@@ -54,15 +57,17 @@ pub(super) fn run(args: &FirmwareArgs) -> anyhow::Result<()> {
         println!("  {} and releq.h for {} ({})", out.join("libreleq.a").display(), board.core, board.target);
         return Ok(());
     }
+    let line = if args.uart { ImageLine::Uart } else { ImageLine::Usual };
+    let options = ImageOptions { line, ..ImageOptions::default() };
     let (image, arena_bytes) = match &args.model {
         Some(path) => {
             let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             let model = AlignedCopy::new(&bytes);
             let blob = Blob::new_checked(&model).with_context(|| format!("{} is no sound model", path.display()))?;
-            let image = firmware::build_for(&board, &blob, Progress::new())?;
+            let image = firmware::build_for(&board, &blob, options, Progress::new())?;
             (image, releq_firmware::required_arena_on(&blob, board.class()) as u64)
         }
-        None => (firmware::build(&board, Progress::new())?, board.arena_bytes),
+        None => (firmware::build_with(&board, options, Progress::new())?, board.arena_bytes),
     };
     let elf = match &args.out {
         Some(out) => {

@@ -7,10 +7,11 @@ use clap::Args;
 use releq_shared::blob::{AlignedCopy, Blob};
 
 use super::board_choice::BoardChoice;
+use crate::device::firmware::{self, ImageLine, ImageOptions};
 use crate::device::link::Patience;
 use crate::device::placement::check_flash;
-use crate::device::probe::{Rtt, attach};
-use crate::device::{Link, firmware, start};
+use crate::device::probe::{Probe, Rtt, attach};
+use crate::device::{Link, start};
 use crate::progress::Progress;
 use crate::run::RunFolder;
 use crate::stages::files;
@@ -18,13 +19,14 @@ use crate::stages::files;
 const EXAMPLES: &str = "Examples:
   releq flash --board nucleo-f446re --run runs/mine
   releq flash --chip STM32L476RGTx --model model.rlq
-  releq flash --board nrf52840-dk --model other.rlq --model-only";
+  releq flash --board nrf52840-dk --model other.rlq --model-only
+  releq flash --board nucleo-f446re --run runs/mine --uart && releq measure --run runs/mine --port /dev/ttyACM0";
 
 /// Write firmware and a model into a real board's flash, through its debug probe
 ///
 /// Both are read back after they are written. The model has a part of flash for itself, so another one can be flashed
 /// without the firmware (--model-only). What is there already is not written again. At the end the board is started and
-/// asked whether it accepts the model.
+/// asked whether it accepts the model; with --uart the question is left to `releq measure --port`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct FlashArgs {
@@ -39,6 +41,9 @@ pub(super) struct FlashArgs {
     /// Leave the firmware as it is
     #[arg(long)]
     model_only: bool,
+    /// Flash the firmware whose link is the board's UART, for `releq measure --port`, in place of the one whose link is the probe
+    #[arg(long)]
+    uart: bool,
     /// Unlock a locked chip, which erases all of it
     #[arg(long)]
     unlock: bool,
@@ -68,10 +73,20 @@ pub(super) fn run(args: &FlashArgs) -> anyhow::Result<()> {
     });
     let model = model.transpose()?;
     anyhow::ensure!(model.is_some() || !args.model_only, "name the model to flash with --model or --run");
-    let image = firmware::build(&board, progress)?;
+    let line = if args.uart { ImageLine::Uart } else { ImageLine::Usual };
+    let image = firmware::build_with(&board, ImageOptions { line, ..ImageOptions::default() }, progress)?;
     let mut probe = attach(&board)?;
     let written = (!args.model_only).then_some(&image);
     start::flash(&mut probe, &board, written, model.as_deref(), progress)?;
+    if let (true, Some(uart)) = (args.uart, &board.chip()?.uart) {
+        probe.reset_and_halt()?;
+        probe.run()?;
+        println!(
+            "  {} runs, and answers on {} at {} bits a second: releq measure --port …",
+            board.name, uart.pins, uart.baud
+        );
+        return Ok(());
+    }
     let verbose = args.verbose;
     let rtt = Rtt::start(probe, &image.bytes)?;
     let mut link = Link::new(rtt, Patience::default()).with_logs(&image.bytes, move |line| {

@@ -8,6 +8,7 @@ use releq_firmware::kernels::CoreClass;
 
 use super::DeviceError;
 use super::probe::ProbeChoice;
+use super::serial::PortChoice;
 
 /// A board.toml.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,7 @@ pub struct Board {
 pub enum Kind {
     /// In QEMU; semihosting is the link.
     Emulated(Emulated),
-    /// On the desk, behind a debug probe, which is the link (RTT).
+    /// On the desk, behind a debug probe, which is the link (RTT), or on a serial port.
     Real(Chip),
 }
 
@@ -74,9 +75,69 @@ pub struct Chip {
     /// What it wants before an image runs.
     #[serde(default)]
     pub boot: Boot,
+    /// Its UART, for images whose link is that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uart: Option<Uart>,
     /// The probe that it hangs on.
     #[serde(skip)]
     pub probe: ProbeChoice,
+    /// The serial port that it is reached by, in place of the probe.
+    #[serde(skip)]
+    pub port: Option<PortChoice>,
+}
+
+/// A board's UART as its registers (`boards/src/uart.rs`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uart {
+    /// Bits a second; the setup makes it so.
+    pub baud: u32,
+    /// Which pins it is on, for people.
+    pub pins: String,
+    /// Whether the status registers hold events, one for each byte, in place of flags.
+    #[serde(default)]
+    pub events: bool,
+    /// What starts it, in order.
+    pub setup: Vec<UartStep>,
+    /// How bytes come.
+    pub receive: UartWay,
+    /// How bytes go.
+    pub transmit: UartWay,
+}
+
+/// A step of a UART's setup: a register is set to `value`, or bits of it are cleared and others set; then bits of it are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UartStep {
+    /// Its address.
+    pub register: u32,
+    /// All of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<u32>,
+    /// Bits to clear.
+    #[serde(default)]
+    pub clear: u32,
+    /// Bits to set.
+    #[serde(default)]
+    pub set: u32,
+    /// Bits that have to come by themselves.
+    #[serde(default)]
+    pub wait: u32,
+}
+
+/// A direction of a UART: bytes can be moved through `data` while `status`, as far as `mask` goes, is `ready`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UartWay {
+    /// Address of the status register.
+    pub status: u32,
+    /// The bits that matter.
+    pub mask: u32,
+    /// What they are then; by default all set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<u32>,
+    /// Address of the data register.
+    pub data: u32,
 }
 
 /// What a chip wants before an image runs.
@@ -150,6 +211,27 @@ impl Board {
             chip.probe = probe;
         }
         self
+    }
+
+    /// The same board on a serial port.
+    ///
+    /// # Errors
+    /// [`DeviceError::NotReal`] if it is emulated: QEMU's boards have their own link.
+    pub fn on_port(mut self, port: PortChoice) -> Result<Self, DeviceError> {
+        match &mut self.kind {
+            Kind::Real(chip) => chip.port = Some(port),
+            Kind::Emulated(_) => return Err(DeviceError::NotReal { board: self.name }),
+        }
+        Ok(self)
+    }
+
+    /// The serial port that it is reached by, if it is.
+    #[must_use]
+    pub const fn port(&self) -> Option<&PortChoice> {
+        match &self.kind {
+            Kind::Real(chip) => chip.port.as_ref(),
+            Kind::Emulated(_) => None,
+        }
     }
 
     /// How QEMU emulates it.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use object::{Object, ObjectSymbol};
 use releq_firmware::engine::required_arena_on;
 use releq_firmware::needs::Needs;
 use releq_shared::blob::Blob;
@@ -24,6 +25,18 @@ pub struct Firmware {
     pub bytes: Vec<u8>,
     /// What its flash is used for.
     pub flash: FlashReport,
+}
+
+impl Firmware {
+    /// Bytes from the image's start to its end, as the image counts them itself; 0 if its symbols do not tell.
+    #[must_use]
+    pub fn flash_used(&self) -> u64 {
+        let file = object::File::parse(&*self.bytes).ok();
+        let address = |name: &str| Some(file.as_ref()?.symbol_by_name(name)?.address());
+        let end = || (address("__sidata")? + address("__edata")?).checked_sub(address("__sdata")?);
+        let used = end().zip(address("__vector_table")).and_then(|(end, start)| end.checked_sub(start));
+        used.unwrap_or_default()
+    }
 }
 
 /// How much an image says.
@@ -65,6 +78,18 @@ pub struct ImageOptions {
     pub log: LogLevel,
     /// What it is for.
     pub purpose: Purpose,
+    /// How it is reached.
+    pub line: ImageLine,
+}
+
+/// How an image is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImageLine {
+    /// As is usual on its board: by the debug probe, or by the emulator's semihosting.
+    #[default]
+    Usual,
+    /// By the UART of a real board.
+    Uart,
 }
 
 /// What an image is for.
@@ -93,7 +118,8 @@ impl Purpose {
 impl ImageOptions {
     /// Where images of this kind are built: apart from others, so that building the one does not undo the other.
     fn folder(self) -> String {
-        let Self { log, purpose } = self;
+        // A line needs no folder of its own: only the last crate depends on it.
+        let Self { log, purpose, line: _ } = self;
         let log = if log == LogLevel::default() { String::new() } else { format!("/log-{}", log.name()) };
         let purpose = purpose.feature().map_or_else(String::new, |feature| format!("/{feature}"));
         format!("target/firmware{log}{purpose}")
@@ -120,9 +146,14 @@ pub fn build_with(board: &Board, options: ImageOptions, progress: Progress) -> R
 ///
 /// # Errors
 /// As [`build`]; [`DeviceError::DoesNotFit`] if the board's arena is too small for the model.
-pub fn build_for(board: &Board, model: &Blob<'_>, progress: Progress) -> Result<Firmware, DeviceError> {
+pub fn build_for(
+    board: &Board,
+    model: &Blob<'_>,
+    options: ImageOptions,
+    progress: Progress,
+) -> Result<Firmware, DeviceError> {
     check_arena(board, model)?;
-    build_image(board, ImageOptions::default(), Some(model), progress)
+    build_image(board, options, Some(model), progress)
 }
 
 fn build_image(
@@ -131,6 +162,9 @@ fn build_image(
     model: Option<&Blob<'_>>,
     progress: Progress,
 ) -> Result<Firmware, DeviceError> {
+    if options.line == ImageLine::Uart && board.chip()?.uart.is_none() {
+        return Err(DeviceError::NoUart { board: board.name.clone() });
+    }
     let toolchain = ensure_target(&board.target, progress)?;
     let root = source_root()?;
     let target_dir = root.join(options.folder()).join(if model.is_some() { "one-model" } else { "" });
@@ -145,6 +179,9 @@ fn build_image(
     command.current_dir(&root).args(["--quiet", "--package", "releq-boards", "--profile", "firmware"]);
     command.args(["--target", &board.target]).arg("--target-dir").arg(&target_dir);
     command.env("RELEQ_BOARD", &board.folder).env("DEFMT_LOG", options.log.name());
+    if options.line == ImageLine::Uart {
+        command.env("RELEQ_LINE", "uart");
+    }
     if let Some(feature) = options.purpose.feature() {
         command.args(["--features", feature]);
     }
@@ -164,7 +201,8 @@ fn build_image(
     run_build(&mut command, board)?;
     let built = target_dir.join(&board.target).join("firmware/releq-boards");
     let bytes = std::fs::read(&built).map_err(|source| DeviceError::Io { path: built, source })?;
-    let elf = images.join(format!("{}.elf", board.name));
+    let line = if options.line == ImageLine::Uart { "-uart" } else { "" };
+    let elf = images.join(format!("{}{line}.elf", board.name));
     crate::run::write_atomically(&elf, &bytes).map_err(|error| wrong(&error))?;
     let flash = FlashReport::of(&bytes).map_err(|error| wrong(&error))?;
     Ok(Firmware { elf, bytes, flash })

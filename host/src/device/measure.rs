@@ -49,9 +49,13 @@ pub fn measure<T: Transport>(
     }
     let hello = link.hello()?;
     let loaded = match placement {
-        Placement::Ram => link.load(model, &mut |_| ())?,
-        Placement::Flash => link.use_stored()?,
+        Placement::Ram if model.len() as u64 <= u64::from(hello.model_max) => link.load(model, &mut |_| ())?,
+        // An image with a model inside takes no other.
+        Placement::Ram | Placement::Flash => link.use_stored()?,
     };
+    if loaded.checksum != blob.checksum() {
+        return Err(DeviceError::OtherModel { found: loaded.checksum, wanted: blob.checksum() });
+    }
     let started = Instant::now();
     let mut seen = Answers::new(images, loaded.logits as usize);
     for start in (0..images.len()).step_by(SIDE_BY_SIDE) {

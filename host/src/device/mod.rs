@@ -13,6 +13,7 @@ pub mod measure;
 pub mod placement;
 pub mod probe;
 pub mod qemu;
+pub mod serial;
 pub mod start;
 pub mod toolchain;
 
@@ -95,8 +96,8 @@ pub enum DeviceError {
     },
     /// What needs probe-rs, in a program without it.
     #[error(
-        "this releq was built without debug probes; from its source folder, `cargo install --path host --features probe` \
-         builds one with them"
+        "this releq was built without debug probes (--no-default-features); from its source folder, `cargo install --path \
+         host` builds one with them"
     )]
     NoProbeFeature,
     /// A board.toml is wrong.
@@ -158,6 +159,43 @@ pub enum DeviceError {
     NotReal {
         /// The board.
         board: String,
+    },
+    /// A serial port that cannot be used.
+    #[error("cannot use the serial port {path}: {reason}")]
+    Port {
+        /// Its name.
+        path: String,
+        /// What is in the way.
+        reason: String,
+    },
+    /// Another board than the one that was named.
+    #[error(
+        "the board at the other end is {found}, not {wanted}; name it with --board {found}, or choose another --port"
+    )]
+    OtherBoard {
+        /// Its name, as it says itself.
+        found: String,
+        /// The board that was named.
+        wanted: String,
+    },
+    /// A board without a UART that is known.
+    #[error(
+        "board.toml of {board} does not describe a UART; add [kind.real.uart] as in boards/nucleo-f446re/board.toml \
+         (docs/boards.md)"
+    )]
+    NoUart {
+        /// The board.
+        board: String,
+    },
+    /// The model in a board's flash is another.
+    #[error(
+        "the board has another model in its flash, with checksum {found:08x}, not {wanted:08x}; flash this one first"
+    )]
+    OtherModel {
+        /// The board's checksum.
+        found: u32,
+        /// The model's.
+        wanted: u32,
     },
     /// No answer came.
     #[error(

@@ -1,14 +1,12 @@
 //! Measurement on a board.
 
-use std::time::Instant;
-
 use releq_shared::blob::{AlignedCopy, Blob};
 
 use super::{StageError, percent};
 use crate::data::Images;
-use crate::device::firmware::{self, Firmware, ImageOptions, LogLevel};
-use crate::device::link::{Link, Patience, Transport};
-use crate::device::{Board, DeviceError, DeviceMeasurement, Placement, start};
+use crate::device::firmware::LogLevel;
+use crate::device::start::{self, Started};
+use crate::device::{Board, DeviceError, DeviceMeasurement, Placement};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::run::{Energy, RunFolder};
@@ -25,9 +23,6 @@ pub struct MeasureOptions {
     /// What the board draws while it runs, if the user knows.
     pub supply: Option<Supply>,
 }
-
-/// The link to a board of any kind.
-pub type Line = Link<Box<dyn Transport>>;
 
 /// What a board draws while it runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,32 +48,6 @@ impl Supply {
     }
 }
 
-/// Builds a board's firmware, which says as much as `log` tells it to, and boots it, in the emulator or on the desk, with `stored`,
-/// if it is given, in the flash set aside for a model; `on_log` gets each line of the board's log.
-///
-/// # Errors
-/// [`StageError`].
-pub fn boot(
-    board: &Board,
-    stored: Option<&[u8]>,
-    log: LogLevel,
-    progress: Progress,
-    on_log: impl FnMut(&str) + 'static,
-) -> Result<(Line, Firmware), StageError> {
-    let started = Instant::now();
-    progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
-    let firmware = firmware::build_with(board, ImageOptions { log, ..ImageOptions::default() }, progress)?;
-    progress.say(format_args!(
-        "{:>12} for {}: {} bytes of flash ({:.1} s)",
-        "firmware",
-        board.name,
-        firmware.flash.total(),
-        started.elapsed().as_secs_f64()
-    ));
-    let transport = start::start(board, &firmware, stored, progress)?;
-    Ok((Link::new(transport, Patience::default()).with_logs(&firmware.bytes, on_log), firmware))
-}
-
 /// Runs a model over the first test images on a board that is booted for it, with the model in its flash if RAM has no room.
 /// Also gives the seconds from the board's
 /// first word to its last.
@@ -95,7 +64,8 @@ pub fn measure_on(
     let aligned = AlignedCopy::new(model);
     let placement = Placement::choose(board, &Blob::new_checked(&aligned).map_err(DeviceError::Blob)?)?;
     let stored = (placement == Placement::Flash).then_some(model);
-    let (mut link, firmware) = boot(board, stored, options.log, progress, move |line| {
+    let firmware = start::image(board, options.log, progress)?;
+    let Started { mut link, runs_image } = start::start(board, &firmware, stored, progress, move |line| {
         if options.verbose {
             eprintln!("{:>12} {line}", "board");
         }
@@ -116,7 +86,9 @@ pub fn measure_on(
         measured.result.images_per_second
     ));
     let result = &mut measured.result;
-    result.firmware_sections = firmware.flash.sections;
+    if runs_image {
+        result.firmware_sections = firmware.flash.sections;
+    }
     result.energy =
         options.supply.map(|supply| supply.energy(result.ms_per_inference, result.estimated_ms_per_inference));
     Ok((measured, seconds))

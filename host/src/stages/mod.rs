@@ -38,7 +38,7 @@ pub use ablate::{Ablations, ShortLength, VariantFigures, ablate, ablate_short};
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
 pub use import::{Import, import, model_of};
-pub use measure::{Line, MeasureOptions, Supply, boot, measure, measure_on};
+pub use measure::{MeasureOptions, Supply, measure, measure_on};
 pub use normalise::Normalisation;
 pub use pack::pack;
 pub use pareto::{Pareto, Point, pareto};

@@ -107,6 +107,13 @@ impl<'a> Blob<'a> {
         Ok(Self { bytes, header, ops, sections })
     }
 
+    /// Its checksum, as it says itself: every blob that was checked is what this stands for.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        // No blob is shorter than its prefix.
+        self.bytes.get(12..16).and_then(|stated| stated.try_into().ok()).map_or(0, u32::from_le_bytes)
+    }
+
     /// The network as a whole.
     #[must_use]
     pub const fn header(&self) -> &Header<'a> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::blob::BlobError;
 
 /// The protocol that this crate speaks.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 /// Logits of one reply.
 pub const LOGITS_A_REPLY: usize = 64;
 /// Operations of one reply.
@@ -172,6 +172,8 @@ pub struct LoadedReply {
     pub ops: u16,
     /// Bytes of arena that it takes, scratch included.
     pub arena: u32,
+    /// Its checksum, by which a host tells it from another.
+    pub checksum: u32,
 }
 
 /// Ticks of one operation.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{ArgGroup, Args};
 
 use crate::bench::{Bench, ModelCost, random_network};
-use crate::cli::board_choice::BoardChoice;
+use crate::cli::board_choice::ReachedBoard;
 use crate::pack::Target;
 use crate::pack::layouts::USUAL_PERCENT_AT_MOST;
 use crate::progress::Progress;
@@ -37,7 +37,7 @@ pub(super) struct ModelArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = USUAL_PERCENT_AT_MOST)]
     weight_overhead: u32,
     #[command(flatten)]
-    board: BoardChoice,
+    board: ReachedBoard,
     /// Random inputs to run; kernels take nearly the same path for every input, so a few tell
     #[arg(long, default_value = "3")]
     inputs: std::num::NonZeroUsize,

@@ -163,7 +163,13 @@ fn lay_out(facts: &ChipFacts, options: &ChipOptions) -> Result<Board, DeviceErro
         model_bytes,
         arena_bytes: (free - model_bytes) / 16 * 16,
         stored: Stored { address: slot, bytes: facts.flash.end - slot },
-        kind: Kind::Real(Chip { chip: facts.name.clone(), boot: boot_of(&facts.name), probe: ProbeChoice::default() }),
+        kind: Kind::Real(Chip {
+            chip: facts.name.clone(),
+            boot: boot_of(&facts.name),
+            uart: None,
+            probe: ProbeChoice::default(),
+            port: None,
+        }),
         folder: PathBuf::new(),
     })
 }
