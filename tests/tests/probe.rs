@@ -1,4 +1,4 @@
-//! Chips by their names: images for them, from what probe-rs knows. Needs the feature `probe`.
+//! Chips by their names: images for them, from what probe-rs knows.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use releq::device::chip::{self, ChipOptions};
