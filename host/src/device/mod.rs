@@ -154,8 +154,11 @@ pub enum DeviceError {
     /// A debug probe or the chip behind it.
     #[error(transparent)]
     Probe(#[from] probe::ProbeError),
-    /// A board that is to be flashed, and is none that can be.
-    #[error("{board} is emulated: there is nothing to flash; `releq measure --board {board}` boots it with the model")]
+    /// A board that is to be flashed or reached by a port, and is none that can be.
+    #[error(
+        "{board} is emulated: it has neither a debug probe nor a serial port; `releq measure --board {board}` boots it with \
+         the model"
+    )]
     NotReal {
         /// The board.
         board: String,

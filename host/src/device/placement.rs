@@ -1,7 +1,8 @@
 //! Where a model goes on a board: over the link into RAM, or into flash before the board starts.
 
 use releq_firmware::engine::required_arena_on;
-use releq_shared::blob::Blob;
+use releq_firmware::kernels::{CoreClass, is_fast};
+use releq_shared::blob::{Blob, Op};
 
 use super::{Board, DeviceError, lower};
 
@@ -55,6 +56,15 @@ pub fn check_flash(board: &Board, blob: &Blob<'_>) -> Result<(), DeviceError> {
     Ok(())
 }
 
+/// Layers whose weights are laid out for another class of core than the board's: portable kernels run them there, many times slower.
+#[must_use]
+pub fn laid_out_for_others(board: &Board, blob: &Blob<'_>) -> Vec<String> {
+    let class = board.class();
+    let fast_elsewhere = |op: &Op<'_>| CoreClass::ALL.into_iter().any(|other| is_fast(op, other));
+    let slow = blob.ops().filter(|op| !is_fast(op, class) && fast_elsewhere(op));
+    slow.map(|op| op.name().to_owned()).collect()
+}
+
 fn too_large(board: &Board, blob: &Blob<'_>, available: u64) -> DeviceError {
     let needed = blob.as_bytes().len() as u64;
     let missing = needed - available;
@@ -82,6 +92,15 @@ mod tests {
     fn a_model_goes_to_ram_if_it_fits_and_to_flash_if_not() {
         assert_eq!(choose("qemu-mps2-an386", 1, |_| ()).unwrap(), Placement::Ram);
         assert_eq!(choose("qemu-microbit", 1, |_| ()).unwrap(), Placement::Flash);
+    }
+
+    #[test]
+    fn layers_that_are_laid_out_for_another_core_are_named() {
+        let (m4, m0) = (board::by_name("qemu-mps2-an386").unwrap(), board::by_name("qemu-microbit").unwrap());
+        let model = AlignedCopy::new(&testing::lenet([Bitwidth::new(2).unwrap(); 4], m4.class(), 1));
+        let blob = Blob::new_checked(&model).unwrap();
+        assert!(laid_out_for_others(&m4, &blob).is_empty());
+        assert!(laid_out_for_others(&m0, &blob).len() >= 2, "{:?}", laid_out_for_others(&m0, &blob));
     }
 
     #[test]

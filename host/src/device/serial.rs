@@ -55,7 +55,7 @@ fn refused(path: &str, error: &serialport::Error) -> DeviceError {
     } else if error.kind == serialport::ErrorKind::Io(ErrorKind::PermissionDenied) {
         "permission denied; on Linux your user has to be in the port's group, mostly dialout".to_owned()
     } else {
-        format!("{error}; does another program use it?")
+        format!("{error}; is it a serial port, and does no other program use it?")
     };
     DeviceError::Port { path: path.to_owned(), reason }
 }

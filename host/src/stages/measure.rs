@@ -5,6 +5,7 @@ use releq_shared::blob::{AlignedCopy, Blob};
 use super::{StageError, percent};
 use crate::data::Images;
 use crate::device::firmware::LogLevel;
+use crate::device::placement::laid_out_for_others;
 use crate::device::start::{self, Started};
 use crate::device::{Board, DeviceError, DeviceMeasurement, Placement};
 use crate::interrupt;
@@ -62,7 +63,19 @@ pub fn measure_on(
     progress: Progress,
 ) -> Result<(DeviceMeasurement, f64), StageError> {
     let aligned = AlignedCopy::new(model);
-    let placement = Placement::choose(board, &Blob::new_checked(&aligned).map_err(DeviceError::Blob)?)?;
+    let blob = Blob::new_checked(&aligned).map_err(DeviceError::Blob)?;
+    let placement = Placement::choose(board, &blob)?;
+    let slow = laid_out_for_others(board, &blob);
+    if !slow.is_empty() {
+        progress.say(format_args!(
+            "{:>12} {} of this model {} laid out for another core and will be slow on {}; `releq pack --board {}` lays it out anew",
+            "note",
+            slow.join(", "),
+            if slow.len() == 1 { "is" } else { "are" },
+            board.name,
+            board.name
+        ));
+    }
     let stored = (placement == Placement::Flash).then_some(model);
     let firmware = start::image(board, options.log, progress)?;
     let Started { mut link, runs_image } = start::start(board, &firmware, stored, progress, move |line| {

@@ -142,7 +142,9 @@ mod tests {
             assert_eq!(facts.sector_from(board.stored.address), Some(board.stored.address), "{name}: a whole sector");
             assert_eq!(board.stored.address + board.stored.bytes, facts.flash.start + board.flash_bytes, "{name}");
             let usual = super::super::lay_out(&facts, &Default::default()).unwrap();
-            assert_eq!((usual.class(), &usual.kind), (board.class(), &board.kind), "{name}");
+            let found = usual.chip().unwrap();
+            let (wanted, found) = ((board.class(), &chip.chip, chip.boot), (usual.class(), &found.chip, found.boot));
+            assert_eq!(found, wanted, "{name}");
         }
     }
 }
