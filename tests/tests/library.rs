@@ -21,9 +21,9 @@ struct Expected {
 }
 
 /// Random weights in every bitwidth that a fast kernel differs for, after `seed`.
-fn expected(folder: &Path, seed: u64) -> Expected {
+fn expected(folder: &Path, class: CoreClass, seed: u64) -> Expected {
     let bits = [1, 2, 3, 1].map(|bits| Bitwidth::new(bits).unwrap());
-    let model = AlignedCopy::new(&testing::lenet(bits, CoreClass::ArmV7em, seed));
+    let model = AlignedCopy::new(&testing::lenet(bits, class, seed));
     let file = folder.join(format!("lenet-{seed}.rlq"));
     std::fs::write(&file, &*model).unwrap();
     let blob = Blob::new_checked(&model).unwrap();
@@ -34,10 +34,10 @@ fn expected(folder: &Path, seed: u64) -> Expected {
 }
 
 /// What a program says through semihosting, before it ends the emulator itself; an error if it does not within a minute.
-fn run_in_qemu(elf: &Path) -> Output {
+fn run_in_qemu(elf: &Path, machine: &str) -> Output {
     let qemu = toolchain::ensure_qemu(Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
     let mut command = Command::new(qemu);
-    command.args(["-machine", "mps2-an386", "-display", "none", "-monitor", "none", "-serial", "null"]);
+    command.args(["-machine", machine, "-display", "none", "-monitor", "none", "-serial", "null"]);
     command.args(["-semihosting", "-kernel"]).arg(elf).stdout(std::process::Stdio::piped());
     let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     let started = Instant::now();
@@ -51,8 +51,8 @@ fn run_in_qemu(elf: &Path) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn said(elf: &Path) -> String {
-    let output = run_in_qemu(elf);
+fn said(elf: &Path, machine: &str) -> String {
+    let output = run_in_qemu(elf, machine);
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8(text).unwrap()
 }
@@ -74,9 +74,9 @@ fn rust_example(model: &Path) -> Result<PathBuf, String> {
 fn the_rust_example_answers_as_the_host_and_a_damaged_model_does_not_compile() {
     let folder = tempfile::tempdir().unwrap();
     for seed in [1, 2] {
-        let expected = expected(folder.path(), seed);
+        let expected = expected(folder.path(), CoreClass::ArmV7em, seed);
         let elf = rust_example(&expected.file).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(said(&elf), expected.text, "seed {seed}");
+        assert_eq!(said(&elf, "mps2-an386"), expected.text, "seed {seed}");
     }
     let damaged = folder.path().join("damaged.rlq");
     let mut bytes = std::fs::read(folder.path().join("lenet-1.rlq")).unwrap();
@@ -102,36 +102,58 @@ fn the_c_header_is_current() {
     }
 }
 
+/// A core that the C library is built for: the board that stands for it, what gcc is told, and a machine that runs its code.
+struct CCore {
+    board: &'static str,
+    gcc: &'static [&'static str],
+    machine: &'static str,
+}
+
+/// The memory of all these machines is the same. A Cortex-M3 runs what was made for a Cortex-M0.
+const C_CORES: [CCore; 3] = [
+    CCore {
+        board: "qemu-mps2-an386",
+        gcc: &["-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"],
+        machine: "mps2-an386",
+    },
+    CCore { board: "qemu-mps2-an385", gcc: &["-mcpu=cortex-m3"], machine: "mps2-an385" },
+    CCore { board: "qemu-microbit", gcc: &["-mcpu=cortex-m0"], machine: "mps2-an385" },
+];
+
 /// Builds the C example around a model, with so many bytes of arena.
-fn c_example(folder: &Path, model: &Path, arena: usize) -> PathBuf {
+fn c_example(folder: &Path, core: &CCore, model: &Path, arena: usize) -> PathBuf {
     let gcc = toolchain::ensure_arm_gcc(Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
     let sources = board::source_root().unwrap().join("boards/examples/c");
     let elf = folder.join("example.elf");
     let mut command = Command::new(gcc);
-    command.args(["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "-Os", "-Wall", "-Wextra"]);
+    command.args(core.gcc).args(["-mthumb", "-Os", "-Wall", "-Wextra"]);
     command.args(["-Werror", "-ffunction-sections", "-Wl,--gc-sections", "--specs=rdimon.specs"]);
     command.arg(format!("-DMODEL=\"{}\"", model.display())).arg(format!("-DARENA_BYTES={arena}"));
     command.arg("-I").arg(folder).arg("-T").arg(sources.join("link.ld"));
     command.arg(sources.join("main.c")).arg(sources.join("startup.c")).arg(folder.join("libreleq.a"));
     let output = command.arg("-o").arg(&elf).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {}", core.board, String::from_utf8_lossy(&output.stderr));
     elf
 }
 
 #[test]
 fn the_c_example_answers_as_the_host_and_says_what_is_wrong() {
-    let folder = tempfile::tempdir().unwrap();
-    let board = board::by_name("qemu-mps2-an386").unwrap();
-    firmware::build_c_library(&board, folder.path(), Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
-    let expected = expected(folder.path(), 3);
-    assert_eq!(said(&c_example(folder.path(), &expected.file, 32_768)), expected.text);
-    let refused = said(&c_example(folder.path(), &expected.file, 64));
-    let bytes = std::fs::read(&expected.file).unwrap();
-    let copy = AlignedCopy::new(&bytes);
-    let needed = required_arena_on(&Blob::new_checked(&copy).unwrap(), board.class());
-    assert!(refused.contains("the arena is too small") && refused.contains(&format!("of {needed} bytes")), "{refused}");
-    let damaged = folder.path().join("damaged.rlq");
-    std::fs::write(&damaged, &bytes[..bytes.len() - 16]).unwrap();
-    let refused = said(&c_example(folder.path(), &damaged, 32_768));
-    assert!(refused.contains("the model is damaged"), "{refused}");
+    for core in &C_CORES {
+        let folder = tempfile::tempdir().unwrap();
+        let board = board::by_name(core.board).unwrap();
+        firmware::build_c_library(&board, folder.path(), Progress::silent()).unwrap_or_else(|error| panic!("{error}"));
+        let expected = expected(folder.path(), board.class(), 3);
+        let try_it = |model: &Path, arena| said(&c_example(folder.path(), core, model, arena), core.machine);
+        assert_eq!(try_it(&expected.file, 32_768), expected.text, "{}", core.board);
+        let refused = try_it(&expected.file, 64);
+        let bytes = std::fs::read(&expected.file).unwrap();
+        let copy = AlignedCopy::new(&bytes);
+        let needed = required_arena_on(&Blob::new_checked(&copy).unwrap(), board.class());
+        let small = refused.contains("the arena is too small") && refused.contains(&format!("of {needed} bytes"));
+        assert!(small, "{}: {refused}", core.board);
+        let damaged = folder.path().join("damaged.rlq");
+        std::fs::write(&damaged, &bytes[..bytes.len() - 16]).unwrap();
+        let refused = try_it(&damaged, 32_768);
+        assert!(refused.contains("the model is damaged"), "{}: {refused}", core.board);
+    }
 }
