@@ -64,6 +64,7 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
+    let progress = Progress::new();
     let boards = args.boards.or_virtual()?;
     let supply = args.milliamps.zip(args.volts).map(|(milliamps, volts)| Supply { milliamps, volts });
     let options = MeasureOptions {
@@ -83,10 +84,10 @@ pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
         let model = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let aligned = AlignedCopy::new(&model);
         let blob = Blob::new_checked(&aligned).with_context(|| format!("{} is no sound model", path.display()))?;
-        let data = images_for(&blob, run.as_ref())?;
+        let data = images_for(&blob, run.as_ref(), progress)?;
         for board in &boards {
             let run = if single { run.as_mut() } else { None };
-            match measure(board, &model, &data, options, run) {
+            match measure(board, &model, &data, options, run, progress) {
                 Ok(accuracies_and_device) => all.push(outcome(path, board, &blob, Ok(accuracies_and_device))),
                 // In a table of several the others still count.
                 Err(StageError::Device(error @ DeviceError::DoesNotFit { .. })) if !single => {
@@ -111,14 +112,14 @@ pub(super) fn run(args: &MeasureArgs) -> anyhow::Result<()> {
 }
 
 /// The images that a model was made for.
-fn images_for(blob: &Blob<'_>, run: Option<&RunFolder>) -> anyhow::Result<Dataset> {
+fn images_for(blob: &Blob<'_>, run: Option<&RunFolder>, progress: Progress) -> anyhow::Result<Dataset> {
     let dataset = blob.header().dataset;
     let embedded = run.is_some_and(|run| run.config().embedded_data);
     let location = if embedded { data::Location::Embedded } else { data::locate(dataset)? };
     let input = blob.header().input;
     let [height, width, channels] = [input.height, input.width, input.channels].map(usize::from);
     let input = Shape { channels, height, width };
-    Ok(data::load_for(dataset, &location, blob.header().provenance.seed, input, Progress::new())?)
+    Ok(data::load_for(dataset, &location, blob.header().provenance.seed, input, progress)?)
 }
 
 type OnDevice = (f64, crate::run::DeviceResult);
@@ -129,8 +130,8 @@ fn measure(
     data: &Dataset,
     options: MeasureOptions,
     run: Option<&mut RunFolder>,
+    progress: Progress,
 ) -> Result<OnDevice, StageError> {
-    let progress = Progress::new();
     let measured = match run {
         Some(run) => stages::measure(run, board, model, &data.test, options, progress)?,
         None => stages::measure_on(board, model, &data.test, options, progress)?.0,

@@ -11,7 +11,10 @@ const SETTINGS: &[(&str, &str)] = &[
         "max_loss_points",
         "points of validation accuracy that the long fine-tune may lose against the better float network",
     ),
-    ("candidates", "the most assignments that get a long fine-tune on the way to the cheapest that keeps the loss"),
+    (
+        "candidates",
+        "the most assignments that get a long fine-tune, on the way to the cheapest that can be expected to keep the loss",
+    ),
     ("[pixels]", "how pixels become numbers: scale * (pixel - zero_point)"),
     ("[quantizer]", "how weights are rounded"),
     (
