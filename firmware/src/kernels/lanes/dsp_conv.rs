@@ -41,17 +41,17 @@ const LOAD: usize = 4;
 /// What strips of some number of pairs have in common.
 pub(super) struct Shape {
     run: Loop,
-    pairs: usize,
+    pub(super) pairs: usize,
     /// Sums of a row or twin.
     sums: usize,
     twin: bool,
-    groups: usize,
+    pub(super) groups: usize,
     /// Pairs in whole groups.
     grouped: usize,
-    entry: usize,
-    partial: usize,
+    pub(super) entry: usize,
+    pub(super) partial: usize,
     /// Bytes that a strip takes of a row.
-    len: usize,
+    pub(super) len: usize,
 }
 
 impl Shape {
@@ -156,8 +156,55 @@ macro_rules! first_slot {
     };
 }
 
-/// One row a word. r0: activations, r1: weights, r2: a word, r3: a pair's codes, r4 to r7: its activations, r8 to r11:
-/// sums, r12: mask, lr: groups.
+/// Where a row of singles starts and goes on, from the entry of what is left (r6), its partial word (r7) and whole groups (r5): r9: the
+/// slot where what is left enters, r10: where a row starts, r11: what comes behind its groups.
+macro_rules! single_ways {
+    () => {
+        "adr.w r9, 3f
+        add.w r10, r9, #1
+        add r9, r6
+        mov r11, r9
+        adr.w r12, 8f
+        cmp r7, #2
+        it eq
+        addeq.w r11, r12, #1
+        adr.w r12, 7f
+        it hi
+        addhi.w r11, r12, #1
+        adr.w r12, 6f
+        cmp r6, #0
+        it eq
+        addeq.w r11, r12, #1
+        cmp r5, #0
+        it eq
+        moveq r10, r11"
+    };
+}
+
+/// The groups of a row of singles and what is left behind them, of which `$behind` and `$entry` on the stack say what
+/// [`single_ways`] found. r0: activations, r1: weights, r2: a word, r3: a pair's codes, r4 to r7: its activations, r8 to r11: sums,
+/// r12: mask, lr: groups.
+macro_rules! single_row {
+    (slots: [$($and:literal),+], widen: $widen:literal, entry: $entry:literal, behind: $behind:literal) => {
+        concat!(
+            // A group.
+            ".p2align 2\n3:\nldr.w r2, [r1], #4\n",
+            $(slot!($and), "\n",)+
+            "ldr.w r2, [r1], #4\n",
+            $(slot!($and), "\n",)+
+            "subs.w lr, lr, #1\nbgt 3b\nbne 6f\nldr pc, [sp, #", $behind, "]\n",
+            // What is left: with a word, or half of one, before its first slot.
+            ".p2align 2\n7:\nldr.w r2, [r1], #4\nldr pc, [sp, #", $entry, "]\n",
+            ".p2align 2\n8:\nldrh.w r2, [r1], #2\norr.w r2, r2, r2, lsl #", $widen, "\nldr pc, [sp, #", $entry, "]\n",
+            // Behind the row.
+            ".p2align 2\n6:"
+        )
+    };
+}
+
+pub(super) use {single_row, single_ways, slot};
+
+/// One row a word.
 macro_rules! single {
     ($name:ident, mask: $mask:literal, widen: $widen:literal, slots: [$($and:literal),+]) => {
         #[unsafe(naked)]
@@ -165,25 +212,7 @@ macro_rules! single {
             kernel_asm!(
                 "push {{r4-r11, lr}}",
                 "ldm r0, {{r1-r8}}",
-                // r9: the slot where what is left enters, r10: where a row starts, r11: what comes behind its groups.
-                "adr.w r9, 3f",
-                "add.w r10, r9, #1",
-                "add r9, r6",
-                "mov r11, r9",
-                "adr.w r12, 8f",
-                "cmp r7, #2",
-                "it eq",
-                "addeq.w r11, r12, #1",
-                "adr.w r12, 7f",
-                "it hi",
-                "addhi.w r11, r12, #1",
-                "adr.w r12, 6f",
-                "cmp r6, #0",
-                "it eq",
-                "addeq.w r11, r12, #1",
-                "cmp r5, #0",
-                "it eq",
-                "moveq r10, r11",
+                single_ways!(),
                 "sub sp, #32",
                 "strd r2, r5, [sp]",
                 "strd r11, r9, [sp, #8]",
@@ -195,30 +224,8 @@ macro_rules! single {
                 "ldm.w r3, {{r8-r11}}",
                 "ldrd r0, lr, [sp]",
                 "ldr pc, [sp, #16]",
-                // A group.
-                ".p2align 2",
-                "3:",
-                "ldr.w r2, [r1], #4",
-                $(slot!($and),)+
-                "ldr.w r2, [r1], #4",
-                $(slot!($and),)+
-                "subs.w lr, lr, #1",
-                "bgt 3b",
-                "bne 6f",
-                "ldr pc, [sp, #8]",
-                // What is left: with a word, or half of one, before its first slot.
-                ".p2align 2",
-                "7:",
-                "ldr.w r2, [r1], #4",
-                "ldr pc, [sp, #12]",
-                ".p2align 2",
-                "8:",
-                "ldrh.w r2, [r1], #2",
-                concat!("orr.w r2, r2, r2, lsl #", $widen),
-                "ldr pc, [sp, #12]",
+                single_row!(slots: [$($and),+], widen: $widen, entry: "12", behind: "8"),
                 // The next row.
-                ".p2align 2",
-                "6:",
                 "ldr r3, [sp, #20]",
                 "stm.w r3!, {{r8-r11}}",
                 "str r3, [sp, #20]",

@@ -24,6 +24,8 @@ mod dsp_dense;
 #[cfg(core_class = "armv7em")]
 mod dsp_finish;
 #[cfg(core_class = "armv7em")]
+mod dsp_pooled;
+#[cfg(core_class = "armv7em")]
 mod dsp_spread;
 // Cores without dual multiplications have assembly for a part of it.
 #[cfg(not(core_class = "armv7em"))]
@@ -49,11 +51,13 @@ use dsp_dense::run_band;
 #[cfg(core_class = "armv7em")]
 use dsp_finish::{largest_of_singles, largest_of_twins};
 #[cfg(core_class = "armv7em")]
+use dsp_pooled::PooledRows;
+#[cfg(core_class = "armv7em")]
 use dsp_spread::{gather, spread_runs};
+#[cfg(not(core_class = "armv7em"))]
+use model::{PooledRows, clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
 #[cfg(not(any(core_class = "armv7em", core_class = "armv7m", core_class = "armv6m")))]
 use model::{Shape, build_tables, build_tables_of_quads, pack, run_strip};
-#[cfg(not(core_class = "armv7em"))]
-use model::{clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_build::{build_tables, build_tables_of_quads};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
@@ -85,6 +89,16 @@ struct Strip<'a> {
     /// The sums to add to. A row has four, one a pixel; by tables, the first two of its words have two each. A twin has four of `a + b * 2^(16 - k)` and then four of `b`,
     /// `a` and `b` being the sums of its rows as stored.
     sums: &'a mut [i32],
+}
+
+/// The window of an output of a pooled convolution in single lanes.
+struct Pooled<'a> {
+    /// Those of a whole row's pairs, as a [`Strip`] has them.
+    activations: &'a [u32],
+    /// The sums of each pixel's activations.
+    totals: [i32; PIXELS],
+    /// Where the outputs of all rows go.
+    bytes: &'a mut [u8],
 }
 
 /// Whole groups of columns of four rows, or four twins, of a dense layer.

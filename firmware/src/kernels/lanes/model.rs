@@ -1,11 +1,14 @@
 //! The inner loops in plain Rust: what the assembly computes, for the host's tests of everything around it.
 
+use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
+use releq_shared::requantize::to_activation;
 
 use super::walk::{Line, pair_of};
 use super::wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, WORDS_A_TABLE_SET, by_tables, running_bits};
 use super::writer::Word;
-use super::{ABREAST, Band, Columns, PIXELS, Runs, Strip};
+use super::{ABREAST, Band, Columns, PIXELS, Pooled, Runs, Strip};
+use crate::kernels::Matrix;
 
 /// Adds a line's two sums to the `N` and `N` of a twin, or the one to the `N` of a single.
 fn add<const N: usize>(lanes: Lanes, sums: &mut [i32], at: usize, [first, second]: [i32; 2]) {
@@ -45,6 +48,36 @@ pub(super) fn run_strip(&Shape(lanes): &Shape, strip: Strip<'_>) {
         for pixel in 0..PIXELS {
             let found = line.sums(lanes, count, 0, |pair| activations[pair * PIXELS + pixel]);
             add::<PIXELS>(lanes, sums, pixel, found);
+        }
+    }
+}
+
+/// What the windows of a pooled layer have in common.
+pub(super) struct PooledRows<'a> {
+    op: &'a Conv2d<'a>,
+    lanes: Lanes,
+    matrix: &'a Matrix<'a>,
+}
+
+impl<'a> PooledRows<'a> {
+    pub(super) fn new(op: &'a Conv2d<'a>, lanes: Lanes, _: usize, matrix: &'a Matrix<'a>) -> Self {
+        Self { op, lanes, matrix }
+    }
+
+    pub(super) fn run(&self, window: Pooled<'_>) {
+        let Pooled { activations, totals, bytes } = window;
+        let Self { op, lanes, matrix } = *self;
+        let row_len = lanes.row_len(matrix.columns);
+        for (row, byte) in bytes.iter_mut().enumerate() {
+            let line = Line { weights: &matrix.codes[row * row_len..], abreast: 1, place: 0 };
+            let sums = [0, 1, 2, 3].map(|pixel| {
+                let [sum, _] =
+                    line.sums(lanes, activations.len() / PIXELS, 0, |pair| activations[pair * PIXELS + pixel]);
+                sum.wrapping_mul(2).wrapping_sub(totals[pixel].wrapping_mul(matrix.z))
+            });
+            let largest = sums.into_iter().fold(i32::MIN, i32::max).wrapping_add(matrix.bias[row]);
+            let value = matrix.scale(row).apply_to_channel(largest);
+            *byte = to_activation(value, op.output.zero_point, op.activation.min, op.activation.max);
         }
     }
 }
