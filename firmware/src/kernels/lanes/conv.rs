@@ -234,7 +234,7 @@ impl Layer<'_> {
     fn run_pooled(&mut self, rows: &PooledRows<'_>, window: &Window, position: [usize; 2], bytes: &mut [u8]) {
         let mut totals = [0; PIXELS];
         let patches = self.spread.patches(window, position);
-        self.spread.fill(&patches, &mut Cursor::default(), self.activations, Some(&mut totals));
+        self.spread.fill_all(&patches, self.activations, &mut totals);
         rows.run(Pooled { activations: self.activations, totals, bytes });
     }
 

@@ -161,59 +161,95 @@ extern "C" fn spread_two(_: &Two) {
     )
 }
 
-/// What [`gather_pairs`] is told, in the order in which it loads it.
+/// What the loops that gather are told, in the order in which they load it.
 #[repr(C)]
 struct Gather {
     offsets: *const [u16; 2],
     pairs: *mut u32,
     corners: [*const u8; PIXELS],
+    /// Behind the last pair of two.
     offsets_end: *const [u16; 2],
-    /// Sums of the low and high lanes, in lanes.
-    totals: [u32; PIXELS],
+    /// Whether a pair without a second follows.
+    lone: bool,
+    totals: *mut [i32; PIXELS],
 }
 
 /// Pairs gathered from where `offsets`, none beyond `reach`, say, from four places of `input` on; adds their sums to
-/// `totals`.
+/// `totals`. If asked to, leaves the high lane of the last pair empty.
 pub(super) fn gather(
     input: &[u8],
     corners: [usize; PIXELS],
-    offsets: &[[u16; 2]],
+    mut offsets: &[[u16; 2]],
     reach: usize,
+    lone: bool,
     pairs: &mut [u32],
     totals: &mut [i32; PIXELS],
 ) {
-    // A lane of a sum holds as many activations.
-    for (offsets, pairs) in offsets.chunks(256).zip(pairs.chunks_mut(256 * PIXELS)) {
-        // The loop trusts this.
-        assert!(corners.iter().all(|corner| input.len() - corner > reach) && pairs.len() >= offsets.len() * PIXELS);
-        let range = offsets.as_ptr_range();
-        let mut gather = Gather {
-            offsets: range.start,
-            pairs: pairs.as_mut_ptr(),
-            corners: corners.map(|corner| input[corner..].as_ptr()),
-            offsets_end: range.end,
-            totals: [0; PIXELS],
-        };
-        gather_pairs(&mut gather);
-        for (total, lanes) in totals.iter_mut().zip(gather.totals) {
-            *total += ((lanes & 0xFFFF) + (lanes >> 16)) as i32;
-        }
+    let furthest = corners[0].max(corners[1]).max(corners[2]).max(corners[3]);
+    // The loops trust this.
+    assert!(furthest + reach < input.len() && pairs.len() == offsets.len() * PIXELS);
+    let adjacent = corners[1] == corners[0] + 1 && corners[3] == corners[2] + 1;
+    let run = if adjacent { gather_adjacent } else { gather_apart };
+    let corners = corners.map(|corner| input.as_ptr().wrapping_add(corner));
+    let mut pairs = pairs.as_mut_ptr();
+    while !offsets.is_empty() {
+        // A lane of a sum holds as many activations.
+        let (now, later) = offsets.split_at(offsets.len().min(256));
+        let lone = lone && later.is_empty();
+        let offsets_end = now.as_ptr().wrapping_add(now.len() - usize::from(lone));
+        run(&Gather { offsets: now.as_ptr(), pairs, corners, offsets_end, lone, totals });
+        pairs = pairs.wrapping_add(now.len() * PIXELS);
+        offsets = later;
     }
 }
 
-#[unsafe(naked)]
-extern "C" fn gather_pairs(_: &mut Gather) {
-    kernel_asm!(
-        "push {{r4-r11, lr}}",
-        "add.w r12, r0, #28",
-        "push {{r0, r12}}",
-        "ldm.w r0, {{r0-r6}}",
-        "push {{r6}}",
-        "mov.w r9, #0",
-        "mov.w r10, #0",
-        "mov.w r11, #0",
-        "mov.w lr, #0",
-        "2:",
+/// Gathers the pairs of two by `$pair` and a lone one by `$lone`, to r6, r7, r8 and r12. r0: offsets, r1: pairs, r2 to r5: corners, r9
+/// to r11 and lr: sums of the low and high lanes, in lanes.
+macro_rules! gathering {
+    ($name:ident, pair: [$($pair:literal),+], lone: [$($lone:literal),+]) => {
+        #[unsafe(naked)]
+        extern "C" fn $name(_: &Gather) {
+            kernel_asm!(
+                "push {{r4-r11, lr}}",
+                "ldm.w r0, {{r0-r8}}",
+                "push {{r6-r8}}",
+                "mov.w r9, #0",
+                "mov.w r10, #0",
+                "mov.w r11, #0",
+                "mov.w lr, #0",
+                "cmp r0, r6",
+                "beq 3f",
+                "2:",
+                $($pair,)+
+                "ldr r6, [sp]",
+                "cmp r0, r6",
+                "bne 2b",
+                "3:",
+                "ldrb.w r6, [sp, #4]",
+                "cbz r6, 4f",
+                $($lone,)+
+                "4:",
+                "ldr r0, [sp, #8]",
+                "ldm r0, {{r4-r7}}",
+                "uxtah r4, r4, r9",
+                "add.w r4, r4, r9, lsr #16",
+                "uxtah r5, r5, r10",
+                "add.w r5, r5, r10, lsr #16",
+                "uxtah r6, r6, r11",
+                "add.w r6, r6, r11, lsr #16",
+                "uxtah r7, r7, lr",
+                "add.w r7, r7, lr, lsr #16",
+                "stm r0!, {{r4-r7}}",
+                "add sp, #12",
+                "pop {{r4-r11, pc}}",
+            )
+        }
+    };
+}
+
+gathering!(
+    gather_apart,
+    pair: [
         "ldrh r6, [r0], #2",
         "ldrh r7, [r0], #2",
         "ldrb.w r8, [r2, r6]",
@@ -230,18 +266,60 @@ extern "C" fn gather_pairs(_: &mut Gather) {
         "ldrb.w r12, [r4, r7]",
         "orr.w r8, r8, r12, lsl #16",
         "add r11, r8",
-        "str r8, [r1], #4",
-        "ldrb.w r8, [r5, r6]",
+        "ldrb.w r6, [r5, r6]",
         "ldrb.w r12, [r5, r7]",
+        "orr.w r12, r6, r12, lsl #16",
+        "add lr, r12",
+        "strd r8, r12, [r1], #8"
+    ],
+    lone: [
+        "ldrh r12, [r0], #2",
+        "ldrb.w r6, [r2, r12]",
+        "ldrb.w r7, [r3, r12]",
+        "ldrb.w r8, [r4, r12]",
+        "ldrb.w r12, [r5, r12]",
+        "add r9, r6",
+        "add r10, r7",
+        "add r11, r8",
+        "add lr, r12",
+        "stm.w r1!, {{r6-r8, r12}}"
+    ]
+);
+
+// The second pixel beside the first, the fourth beside the third.
+gathering!(
+    gather_adjacent,
+    pair: [
+        "ldrh r3, [r0], #2",
+        "ldrh r5, [r0], #2",
+        "ldrh.w r6, [r2, r3]",
+        "ldrh.w r7, [r2, r5]",
+        "ldrh.w r8, [r4, r3]",
+        "ldrh.w r12, [r4, r5]",
+        "orr.w r6, r6, r7, lsl #16",
         "orr.w r8, r8, r12, lsl #16",
-        "add lr, r8",
-        "str r8, [r1], #4",
-        "ldr r6, [sp]",
-        "cmp r0, r6",
-        "bne 2b",
-        "ldr r0, [sp, #8]",
-        "stm.w r0, {{r9-r11, lr}}",
-        "add sp, #12",
-        "pop {{r4-r11, pc}}",
-    )
-}
+        "uxtb16 r7, r6, ror #8",
+        "uxtb16 r6, r6",
+        "uxtb16 r12, r8, ror #8",
+        "uxtb16 r8, r8",
+        "add r9, r6",
+        "add r10, r7",
+        "add r11, r8",
+        "add lr, r12",
+        "stm.w r1!, {{r6-r8, r12}}"
+    ],
+    lone: [
+        "ldrh r3, [r0], #2",
+        "ldrh.w r6, [r2, r3]",
+        "ldrh.w r8, [r4, r3]",
+        "lsrs r7, r6, #8",
+        "uxtb r6, r6",
+        "lsr.w r12, r8, #8",
+        "uxtb.w r8, r8",
+        "add r9, r6",
+        "add r10, r7",
+        "add r11, r8",
+        "add lr, r12",
+        "stm.w r1!, {{r6-r8, r12}}"
+    ]
+);

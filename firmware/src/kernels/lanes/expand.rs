@@ -25,8 +25,11 @@ pub(super) struct Spread<'a> {
     channels: usize,
     /// Elements from one input row to the next.
     row_len: usize,
-    /// Elements of a row of the kernel.
+    /// Elements of a row of the kernel, and of all of them.
     run: usize,
+    columns: usize,
+    /// Elements from the first activation under a kernel to the last.
+    reach: usize,
     /// The last row and column at which a kernel does not reach into the padding.
     last: [isize; 2],
     /// Where the activations of each pair lie, from a placement's corner on: for channels that do not come in quads.
@@ -101,10 +104,10 @@ impl<'a> Spread<'a> {
         let channels = usize::from(op.input.channels);
         let row_len = usize::from(op.input.width) * channels;
         let run = usize::from(op.kernel[1]) * channels;
+        let columns = op.columns() as usize;
         if !offsets.is_empty() {
             let lanes: &mut [u16] = bytemuck::cast_slice_mut(&mut *offsets);
             lanes.fill(0);
-            let columns = op.columns() as usize;
             for (row, first) in (0..columns).step_by(run).enumerate() {
                 for at in 0..run {
                     lanes[lane_of(columns, first + at)] = (row * row_len + at) as u16;
@@ -113,7 +116,8 @@ impl<'a> Spread<'a> {
         }
         let last = |len: u16, kernel: u8| isize::try_from(len).unwrap_or(isize::MAX) - isize::from(kernel);
         let last = [last(op.input.height, op.kernel[0]), last(op.input.width, op.kernel[1])];
-        Self { op, lanes, input, channels, row_len, run, last, offsets }
+        let reach = (usize::from(op.kernel[0]) - 1) * row_len + run - 1;
+        Self { op, lanes, input, channels, row_len, run, columns, reach, last, offsets }
     }
 
     /// How four positions of the convolution's own output, given from the first of them on, lie in its input.
@@ -148,14 +152,21 @@ impl<'a> Spread<'a> {
         let wide_only = cfg!(any(core_class = "armv6m", core_class = "armv7m"));
         if !wide_only && y + back[0] >= 0 && y + forth[0] <= self.last[0] {
             let element = |[y, x]: [isize; 2]| y * self.row_len as isize + x * self.channels as isize;
-            let reach = (usize::from(op.kernel[0]) - 1) * self.row_len + self.run;
-            let end = self.input.len() as isize - reach as isize;
+            let end = self.input.len() as isize - self.reach as isize - 1;
             let elements = corners.map(element);
             if elements.iter().all(|element| (0..=end).contains(element)) {
                 level = Some(elements.map(|element| element as usize));
             }
         }
         Patches { corners, inside: None, level }
+    }
+
+    /// As [`Self::fill`], but all pairs, in single or twin lanes.
+    pub(super) fn fill_all(&self, patches: &Patches, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
+        match patches.inside {
+            Some(corners) if !self.offsets.is_empty() => self.look_up(corners, 0, pairs, totals),
+            _ => self.fill(patches, &mut Cursor::default(), pairs, Some(totals)),
+        }
     }
 
     /// Writes the pairs under the placements from `cursor` on, which must be at an even pair, to `pairs`, four words each,
@@ -237,7 +248,7 @@ impl<'a> Spread<'a> {
         let zero = u16::from(self.op.input.zero_point);
         let lanes: &mut [u16] = bytemuck::cast_slice_mut(pairs);
         for column in columns {
-            let place = lane_of(self.op.columns() as usize, column) - first;
+            let place = lane_of(self.columns, column) - first;
             let lane = &mut lanes[(place / 2 * PIXELS + pixel) * 2 + place % 2];
             *total += i32::from(zero) - i32::from(*lane);
             *lane = zero;
@@ -254,17 +265,8 @@ impl<'a> Spread<'a> {
     /// By the table of offsets.
     fn look_up(&self, corners: [usize; PIXELS], first: usize, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         let count = pairs.len() / PIXELS;
-        let reach = (usize::from(self.op.kernel[0]) - 1) * self.row_len + self.run - 1;
-        gather(self.input, corners, &self.offsets[first..first + count], reach, pairs, totals);
-        let columns = self.op.columns() as usize;
-        if columns % 2 == 1 && (first + count) * 2 > columns {
-            // The last pair has no second column, but an offset.
-            let last = pairs.len() - PIXELS;
-            for (pair, total) in pairs[last..].iter_mut().zip(totals) {
-                *total -= (*pair >> 16) as i32;
-                *pair &= 0xFFFF;
-            }
-        }
+        let lone = (first + count) * 2 > self.columns;
+        gather(self.input, corners, &self.offsets[first..first + count], self.reach, lone, pairs, totals);
     }
 
     /// Kernel position by kernel position, some of which lie in the padding.
@@ -298,13 +300,12 @@ impl<'a> Spread<'a> {
     /// Column by column.
     fn columns(&self, patches: &Patches, first: usize, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         let (channels, width) = (usize::from(self.op.input.channels), usize::from(self.op.kernel[1]));
-        let columns = self.op.columns() as usize;
         pairs.fill(0);
         let lanes: &mut [u16] = bytemuck::cast_slice_mut(pairs);
-        let end = columns.min(first + lanes.len() / PIXELS);
+        let end = self.columns.min(first + lanes.len() / PIXELS);
         for at in first..end {
             let (position, channel) = (at / channels, at % channels);
-            let place = lane_of(columns, at) - first;
+            let place = lane_of(self.columns, at) - first;
             for pixel in 0..PIXELS {
                 let found = self.pixel(patches.corners[pixel], position / width, position % width);
                 let q = found.map_or(self.op.input.zero_point, |pixel| self.input[pixel + channel]);

@@ -209,19 +209,24 @@ pub(super) fn spread_runs(
 }
 
 /// Pairs gathered from where `offsets`, none beyond `reach`, say, from four places of `input` on; adds their sums to
-/// `totals`.
+/// `totals`. If asked to, leaves the high lane of the last pair empty.
 pub(super) fn gather(
     input: &[u8],
     corners: [usize; PIXELS],
     offsets: &[[u16; 2]],
     reach: usize,
+    lone: bool,
     pairs: &mut [u32],
     totals: &mut [i32; PIXELS],
 ) {
     debug_assert!(offsets.iter().flatten().all(|&offset| usize::from(offset) <= reach));
-    for (offsets, pairs) in offsets.iter().zip(pairs.chunks_exact_mut(PIXELS)) {
+    let lone = lone.then(|| offsets.len() - 1);
+    for (index, (offsets, pairs)) in offsets.iter().zip(pairs.chunks_exact_mut(PIXELS)).enumerate() {
         for pixel in 0..PIXELS {
-            let [low, high] = offsets.map(|offset| u32::from(input[corners[pixel] + usize::from(offset)]));
+            let [low, mut high] = offsets.map(|offset| u32::from(input[corners[pixel] + usize::from(offset)]));
+            if lone == Some(index) {
+                high = 0;
+            }
             pairs[pixel] = low | high << 16;
             totals[pixel] += (low + high) as i32;
         }
