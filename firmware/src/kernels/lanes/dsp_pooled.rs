@@ -20,19 +20,19 @@ struct Arguments {
     /// What each pixel's sum starts from.
     starts: [i32; PIXELS],
     weights: *const u8,
-    activations: *const u32,
     /// As those of [`super::dsp_conv`].
     groups: usize,
     entry: usize,
     partial: usize,
-    /// The row at hand.
-    row: usize,
+    activations: *const u32,
+    /// Rows that are left, below zero.
+    row: isize,
+    /// Where those of the rows end.
     bias: *const i32,
     multiplier: *const i32,
     shift: *const u8,
     bytes: *mut u8,
     clamp: Clamp,
-    rows: usize,
 }
 
 type Loop = extern "C" fn(&Arguments);
@@ -72,22 +72,21 @@ impl<'a> PooledRows<'a> {
         (self.run)(&Arguments {
             starts: totals.map(|total| total.wrapping_mul(z).wrapping_neg()),
             weights: codes.as_ptr(),
-            activations: activations.as_ptr(),
             groups: self.shape.groups,
             entry: self.shape.entry,
             partial: self.shape.partial,
-            row: 0,
-            bias: bias.as_ptr(),
-            multiplier: multiplier.as_ptr(),
-            shift: shift.as_ptr(),
-            bytes: bytes.as_mut_ptr(),
+            activations: activations.as_ptr(),
+            row: -rows.cast_signed(),
+            bias: bias.as_ptr_range().end,
+            multiplier: multiplier.as_ptr_range().end,
+            shift: shift.as_ptr_range().end,
+            bytes: bytes.as_mut_ptr_range().end,
             clamp: self.clamp,
-            rows,
         });
     }
 }
 
-/// Rows of singles. On the stack: the row at hand and what makes an output of it, activations, groups, [`single_ways`], starts.
+/// Rows of singles. On the stack: activations, the row at hand and what makes an output of it, groups, [`single_ways`], starts.
 macro_rules! pooled {
     ($name:ident, mask: $mask:literal, widen: $widen:literal, slots: [$($and:literal),+]) => {
         #[unsafe(naked)]
@@ -96,19 +95,21 @@ macro_rules! pooled {
                 "push {{r4-r11, lr}}",
                 "ldm r0!, {{r1-r4}}",
                 "push {{r1-r4}}",
-                "ldm.w r0!, {{r1, r4-r7}}",
+                "ldm.w r0!, {{r1, r5-r7}}",
                 single_ways!(),
-                "push {{r4, r5, r9-r11}}",
+                "push {{r5, r9-r11}}",
+                "mov lr, r5",
                 "ldm.w r0, {{r2-r11}}",
                 "push {{r2-r11}}",
+                "mov r0, r2",
                 concat!("movw r12, #(", $mask, ") << 1"),
                 concat!("movt r12, #(", $mask, ") << 1"),
+                // A row.
                 "2:",
-                "ldrd r8, r9, [sp, #60]",
-                "ldrd r10, r11, [sp, #68]",
-                "ldrd r0, lr, [sp, #40]",
-                "ldr pc, [sp, #52]",
-                single_row!(slots: [$($and),+], widen: $widen, entry: "48", behind: "56"),
+                "ldrd r8, r9, [sp, #56]",
+                "ldrd r10, r11, [sp, #64]",
+                "ldr pc, [sp, #48]",
+                single_row!(slots: [$($and),+], widen: $widen, entry: "44", behind: "52"),
                 // The largest.
                 "cmp r9, r8",
                 "it gt",
@@ -120,7 +121,7 @@ macro_rules! pooled {
                 "it gt",
                 "movgt r8, r10",
                 // As an output: see `dsp_outputs`.
-                "ldm.w sp, {{r2-r7, r9-r11, lr}}",
+                "ldm.w sp, {{r0, r2-r7, r9-r11, lr}}",
                 "ldr.w r3, [r3, r2, lsl #2]",
                 "ldr.w r4, [r4, r2, lsl #2]",
                 "ldrb r5, [r5, r2]",
@@ -135,10 +136,9 @@ macro_rules! pooled {
                 "add r8, r11",
                 "strb.w r8, [r6, r2]",
                 "adds r2, #1",
-                "str r2, [sp]",
-                "cmp r2, lr",
+                "str r2, [sp, #4]",
                 "bne 2b",
-                "add sp, #76",
+                "add sp, #72",
                 "pop {{r4-r11, pc}}",
             )
         }
