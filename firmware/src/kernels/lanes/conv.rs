@@ -7,7 +7,7 @@ use releq_shared::Bitwidth;
 use releq_shared::blob::{Conv2d, FusedPool};
 use releq_shared::layout::{Lanes, Layout};
 
-use super::expand::{Cursor, Spread, Window, pairs_to_look_up};
+use super::expand::{Spread, Window, pairs_to_look_up};
 use super::finish::Correction;
 use super::plan::{Plan, pairs_of, scratch_budget, words_a_pair};
 use super::wide::{Fields, by_tables, settle};
@@ -252,7 +252,7 @@ impl Layer<'_> {
             let sums = &mut self.sums[..lines * lanes.rows_per_word() * PIXELS];
             clear(sums);
             let mut weights = line * row_len;
-            let mut cursor = Cursor::default();
+            let mut feed = self.spread.feed(&patches);
             let mut fields = Fields::default();
             // Where the whole row is at hand it is spread once, for the first block.
             let (mut at, mut left) = (0, self.pairs);
@@ -260,9 +260,9 @@ impl Layer<'_> {
                 let len = plan.strip.min(left);
                 let activations = &mut self.activations[at * self.pair_words..(at + len) * self.pair_words];
                 if line == 0 {
-                    self.spread.fill(&patches, &mut cursor, activations, Some(&mut totals));
+                    self.spread.fill(&patches, &mut feed, activations, Some(&mut totals));
                 } else if !whole {
-                    self.spread.fill(&patches, &mut cursor, activations, None);
+                    self.spread.fill(&patches, &mut feed, activations, None);
                 }
                 if by_tables {
                     fields.make_room(lanes, len * 2, sums);

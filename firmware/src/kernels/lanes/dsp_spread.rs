@@ -1,92 +1,80 @@
 //! Spreading activations to 16-bit lanes, in assembly for cores with UXTB16.
 #![allow(unsafe_code)]
 
+use core::marker::PhantomData;
+
 use super::{PIXELS, Runs};
 
-/// What [`spread_two`] is told, in the order in which it loads it.
-#[repr(C)]
-struct Two {
-    pairs: *mut u32,
-    sources: [*const u8; 2],
-    totals: *mut i32,
-    /// Quads before the first gap, quads from one gap to the next, and quads in all.
-    first: usize,
-    run: usize,
+/// Activations of four pixels that lie in runs of whole quads with gaps between.
+pub(super) struct Stream<'a> {
+    state: State,
+    /// Quads that are left.
     quads: usize,
+    input: PhantomData<&'a [u8]>,
+}
+
+/// What the loops keep account of.
+#[repr(C)]
+struct State {
+    sources: [*const u8; PIXELS],
+    /// Quads that are left of the run at hand.
+    left: usize,
+    /// Quads of each run behind it.
+    run: usize,
     /// Bytes of a gap.
     gap: usize,
 }
 
-/// What [`spread_four`] is told, in the order in which it loads it.
-#[repr(C)]
-struct Four {
-    pairs: *mut u32,
-    sources: [*const u8; PIXELS],
-    /// As those of [`Two`].
-    first: usize,
-    run: usize,
-    quads: usize,
-    gap: usize,
-}
-
-/// Four sources, runs of whole quads with gaps between, to pairs of four words; adds their sums to `totals`.
-pub(super) fn spread_runs(
-    input: &[u8],
-    starts: [usize; PIXELS],
-    runs: Runs,
-    pairs: &mut [u32],
-    totals: Option<&mut [i32; PIXELS]>,
-) {
-    let quads = pairs.len() / (2 * PIXELS);
-    if quads == 0 {
-        return;
+impl<'a> Stream<'a> {
+    /// `quads` of each pixel, the first of which are at `starts`.
+    #[inline]
+    pub(super) fn new(input: &'a [u8], starts: [usize; PIXELS], runs: Runs, quads: usize) -> Self {
+        let furthest = starts[0].max(starts[1]).max(starts[2]).max(starts[3]);
+        // The loops trust this.
+        assert!(runs.first > 0 && runs.run > 0 && furthest + runs.reach(quads) <= input.len());
+        let sources = starts.map(|start| input.as_ptr().wrapping_add(start));
+        Self { state: State { sources, left: runs.first, run: runs.run, gap: runs.gap }, quads, input: PhantomData }
     }
-    let furthest = starts[0].max(starts[1]).max(starts[2]).max(starts[3]);
-    // The loops trust this.
-    assert!(runs.first > 0 && runs.run > 0 && furthest + runs.reach(quads) <= input.len());
-    let Runs { first, run, gap } = runs;
-    let source = |pixel: usize| input.as_ptr().wrapping_add(starts[pixel]);
-    let pairs = pairs.as_mut_ptr();
-    let Some(totals) = totals else {
-        return spread_four(&mut Four {
-            pairs,
-            sources: [source(0), source(1), source(2), source(3)],
-            first,
-            run,
-            quads,
-            gap,
-        });
-    };
-    let totals = totals.as_mut_ptr();
-    for half in [0, 2] {
-        spread_two(&Two {
-            pairs: pairs.wrapping_add(half),
-            sources: [source(half), source(half + 1)],
-            totals: totals.wrapping_add(half),
-            first,
-            run,
-            quads,
-            gap,
-        });
+
+    /// Writes the next quads to pairs of four words; adds their sums to `totals`.
+    #[inline]
+    pub(super) fn spread(&mut self, pairs: &mut [u32], totals: Option<&mut [i32; PIXELS]>) {
+        let quads = pairs.len() / (2 * PIXELS);
+        if quads == 0 {
+            return;
+        }
+        // The loops trust this.
+        assert!(quads <= self.quads);
+        self.quads -= quads;
+        match totals {
+            None => spread_four(&mut self.state, pairs.as_mut_ptr(), quads),
+            Some(totals) => spread_twice_two(&mut self.state, pairs.as_mut_ptr(), quads, totals),
+        }
     }
 }
 
 /// Four pixels at a time, without their sums.
 #[unsafe(naked)]
-extern "C" fn spread_four(_: &mut Four) {
+extern "C" fn spread_four(_: &mut State, _: *mut u32, _: usize) {
     kernel_asm!(
-        "push {{r4-r11, lr}}",
-        "ldm.w r0, {{r0-r8}}",
-        // [sp]: quads of the run at hand, [sp, #4]: of other runs, [sp, #8]: left behind it, [sp, #12]: gap.
-        "push {{r5-r8}}",
+        "push {{r0, r4-r11, lr}}",
+        "mov r10, r1",
+        "mov r11, r2",
+        "ldm.w r0, {{r1-r7}}",
+        "mov r0, r10",
+        // [sp]: quads left of the run at hand, [sp, #4]: of other runs, [sp, #8]: gap, [sp, #12]: quads left, [sp, #16]: the state.
+        "push {{r5-r7, r11}}",
         "2:",
-        "ldr.w lr, [sp]",
-        "ldr r5, [sp, #8]",
-        "cmp lr, r5",
+        "ldr r5, [sp]",
+        "ldr r6, [sp, #12]",
+        "mov lr, r5",
+        "cmp lr, r6",
         "it hi",
-        "movhi lr, r5",
+        "movhi lr, r6",
         "sub.w r5, r5, lr",
-        "str r5, [sp, #8]",
+        "str r5, [sp]",
+        "sub.w r6, r6, lr",
+        "str r6, [sp, #12]",
         "3:",
         "ldr r5, [r1], #4",
         "ldr r6, [r2], #4",
@@ -103,41 +91,52 @@ extern "C" fn spread_four(_: &mut Four) {
         "stm.w r0!, {{r5-r12}}",
         "subs.w lr, lr, #1",
         "bne 3b",
-        "ldrd r6, r5, [sp, #4]",
-        "ldr r7, [sp, #12]",
-        "str r6, [sp]",
+        "ldr r5, [sp]",
+        "cbnz r5, 4f",
+        "ldrd r5, r7, [sp, #4]",
+        "str r5, [sp]",
         "add r1, r7",
         "add r2, r7",
         "add r3, r7",
         "add r4, r7",
-        "cmp r5, #0",
+        "ldr r6, [sp, #12]",
+        "cmp r6, #0",
         "bne 2b",
-        "add sp, #16",
+        "4:",
+        "ldr r0, [sp, #16]",
+        "stm r0!, {{r1-r5}}",
+        "add sp, #20",
         "pop {{r4-r11, pc}}",
     )
 }
 
 /// Two pixels at a time, so that their sums fit the registers.
 #[unsafe(naked)]
-extern "C" fn spread_two(_: &Two) {
+extern "C" fn spread_twice_two(_: &mut State, _: *mut u32, _: usize, _: &mut [i32; PIXELS]) {
     kernel_asm!(
-        "push {{r4-r11, lr}}",
-        "mov r11, r0",
-        "ldm.w r11!, {{r0-r3}}",
-        "push {{r3}}",
-        "ldr r9, [r3]",
-        "ldr r10, [r3, #4]",
-        "ldm.w r11, {{r3, r5, r6, lr}}",
-        // r4: quads left behind the run at hand, r11: quads of a run.
-        "mov r11, r5",
-        "mov r4, r6",
+        "push {{r0-r11, lr}}",
+        "ldr r5, [r0, #16]",
+        "ldrd r11, lr, [r0, #20]",
         "mov.w r12, #0",
+        // [sp]: the state, [sp, #4]: quads left of its first run, [sp, #8]: of the run at hand, [sp, #12]: sources, [sp, #16]: pairs,
+        // [sp, #20]: quads, [sp, #24]: totals. r3: quads of the run at hand, r4: quads left, r11: quads of other runs, lr: gap.
+        "push {{r0, r5, r6}}",
         "2:",
+        "ldr r5, [sp, #12]",
+        "ldrd r1, r2, [r5]",
+        "ldrd r0, r4, [sp, #16]",
+        "ldr r5, [sp, #24]",
+        "ldrd r9, r10, [r5]",
+        "ldr r5, [sp, #4]",
+        "3:",
+        "mov r3, r5",
         "cmp r3, r4",
         "it hi",
         "movhi r3, r4",
         "subs r4, r4, r3",
-        "3:",
+        "subs r5, r5, r3",
+        "str r5, [sp, #8]",
+        "4:",
         "ldr r5, [r1], #4",
         "ldr r6, [r2], #4",
         "usada8 r9, r5, r12, r9",
@@ -149,14 +148,29 @@ extern "C" fn spread_two(_: &Two) {
         "strd r7, r8, [r0, #16]",
         "strd r5, r6, [r0], #32",
         "subs r3, #1",
-        "bne 3b",
+        "bne 4b",
+        "ldr r5, [sp, #8]",
+        "cbnz r5, 5f",
         "add r1, lr",
         "add r2, lr",
-        "mov r3, r11",
+        "mov r5, r11",
         "cmp r4, #0",
+        "bne 3b",
+        "5:",
+        // The other two pixels, from the same place of the runs on.
+        "ldrd r6, r7, [sp, #12]",
+        "ldr r8, [sp, #24]",
+        "strd r1, r2, [r6], #8",
+        "adds r7, #8",
+        "strd r9, r10, [r8], #8",
+        "strd r6, r7, [sp, #12]",
+        "str r8, [sp, #24]",
+        "ldr r0, [sp]",
+        "adds r0, #16",
+        "cmp r6, r0",
         "bne 2b",
-        "pop {{r3}}",
-        "strd r9, r10, [r3]",
+        "str r5, [r0]",
+        "add sp, #28",
         "pop {{r4-r11, pc}}",
     )
 }

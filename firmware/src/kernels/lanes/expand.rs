@@ -11,7 +11,7 @@ use super::{
     wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, by_tables, running_bits},
     writer::{COLUMNS_A_SUM, Writer, add_fields},
 };
-use super::{PIXELS, Runs, gather, spread_runs};
+use super::{PIXELS, Runs, Stream, gather};
 #[cfg(not(core_class = "armv7em"))]
 use crate::needs::conv2d_of;
 use crate::needs::{self, Need, needed};
@@ -72,6 +72,14 @@ pub(super) struct Patches {
     level: Option<[usize; PIXELS]>,
 }
 
+/// Where the next columns of some placements come from.
+pub(super) enum Feed<'a> {
+    /// From the rows of the kernel as they lie in the input.
+    Rows(Stream<'a>),
+    /// Column by column.
+    Columns(Cursor),
+}
+
 /// How far the columns of some placements are spread.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Cursor {
@@ -92,8 +100,11 @@ impl Cursor {
 /// The row, and the place in it, that lies `at` places behind the start of row `row`, a few rows further at most.
 fn in_rows(mut row: usize, mut at: usize, run: usize) -> (usize, usize) {
     while at >= run {
-        // Hidden, or the compiler makes a division of it, which takes Cortex-M0 longer.
-        (row, at) = (row + 1, core::hint::black_box(at - run));
+        (row, at) = (row + 1, at - run);
+        if cfg!(core_class = "armv6m") {
+            // Hidden, or the compiler makes a division of it, which takes longer there.
+            at = core::hint::black_box(at);
+        }
     }
     (row, at)
 }
@@ -161,27 +172,56 @@ impl<'a> Spread<'a> {
         Patches { corners, inside: None, level }
     }
 
-    /// As [`Self::fill`], but all pairs, in single or twin lanes.
-    pub(super) fn fill_all(&self, patches: &Patches, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
+    /// The columns of some placements from the first on.
+    #[inline]
+    pub(super) fn feed(&self, patches: &Patches) -> Feed<'a> {
         match patches.inside {
-            Some(corners) if !self.offsets.is_empty() => self.look_up(corners, 0, pairs, totals),
-            _ => self.fill(patches, &mut Cursor::default(), pairs, Some(totals)),
+            Some(corners) if self.by_quads() => Feed::Rows(self.rows(corners, Cursor::default(), self.columns / 4)),
+            _ => Feed::Columns(Cursor::default()),
         }
     }
 
-    /// Writes the pairs under the placements from `cursor` on, which must be at an even pair, to `pairs`, four words each,
-    /// and adds each placement's activations to `totals`, if asked to.
+    /// Whether input channels come in quads, to be spread in single or twin lanes.
+    #[inline]
+    fn by_quads(&self) -> bool {
+        #[cfg(not(core_class = "armv7em"))]
+        if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
+            return false;
+        }
+        !needed(Need::LooseChannels) || self.channels.is_multiple_of(4)
+    }
+
+    /// Writes all pairs under the placements, of single or twin lanes, to `pairs`, and adds each placement's activations to `totals`.
+    pub(super) fn fill_all(&self, patches: &Patches, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
+        match patches.inside {
+            Some(corners) if !self.offsets.is_empty() => self.look_up(corners, 0, pairs, totals),
+            _ => self.fill(patches, &mut self.feed(patches), pairs, Some(totals)),
+        }
+    }
+
+    /// Writes the next pairs of `feed`, which must be at an even pair, to `pairs`, four words each, and adds each placement's
+    /// activations to `totals`, if asked to.
+    #[inline]
     pub(super) fn fill(
         &self,
         patches: &Patches,
-        cursor: &mut Cursor,
+        feed: &mut Feed<'_>,
         pairs: &mut [u32],
         totals: Option<&mut [i32; PIXELS]>,
     ) {
+        match feed {
+            Feed::Rows(stream) => stream.spread(pairs, totals),
+            Feed::Columns(cursor) => {
+                self.fill_columns(patches, cursor, pairs, totals.unwrap_or(&mut [0; PIXELS]));
+            }
+        }
+    }
+
+    /// As [`Self::fill`], where the rows of the kernel cannot be spread as they lie in the input.
+    #[inline(never)]
+    fn fill_columns(&self, patches: &Patches, cursor: &mut Cursor, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         #[cfg(not(core_class = "armv7em"))]
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
-            let mut unwanted = [0; PIXELS];
-            let totals = totals.unwrap_or(&mut unwanted);
             if (conv2d_of(1) || conv2d_of(2)) && by_tables(self.lanes) {
                 self.fill_tables(patches, *cursor, pairs, totals);
                 return cursor.advance(pairs.len() / WORDS_A_TABLE * COLUMNS_A_TABLE, self.run);
@@ -189,17 +229,10 @@ impl<'a> Spread<'a> {
             self.fill_wide(patches, *cursor, running_bits(self.lanes), pairs.as_chunks_mut::<2>().0, totals);
             return cursor.advance(pairs.len() / 2, self.run);
         }
-        let columns = pairs.len() / 2;
-        let by_quads = !needed(Need::LooseChannels) || self.channels.is_multiple_of(4);
-        if let (Some(corners), true) = (patches.inside, by_quads) {
-            self.rows(corners, *cursor, pairs, totals);
-            return cursor.advance(columns, self.run);
-        }
-        let mut unwanted = [0; PIXELS];
-        let totals = totals.unwrap_or(&mut unwanted);
+        let by_quads = self.by_quads();
         match (patches.inside, patches.level) {
             (_, Some(corners)) if needed(Need::Padding) && by_quads => {
-                self.rows(corners, *cursor, pairs, Some(totals));
+                self.rows(corners, *cursor, pairs.len() / (2 * PIXELS)).spread(pairs, Some(totals));
                 self.pad_beside(patches, cursor.column, pairs, totals);
             }
             _ if needed(Need::Padding) && by_quads => self.positions(patches, cursor.column, pairs, totals),
@@ -213,7 +246,7 @@ impl<'a> Spread<'a> {
             _ if needed(Need::SingleColumns) => self.columns(patches, cursor.column, pairs, totals),
             _ => needs::lacking(),
         }
-        cursor.advance(columns, self.run);
+        cursor.advance(pairs.len() / 2, self.run);
     }
 
     /// Replaces what was spread from beside the input's rows by padding; the first of `pairs` is of column `first`.
@@ -256,10 +289,11 @@ impl<'a> Spread<'a> {
     }
 
     /// Kernel row by kernel row: adjacent in the input, where there is no padding.
-    fn rows(&self, corners: [usize; PIXELS], cursor: Cursor, pairs: &mut [u32], totals: Option<&mut [i32; PIXELS]>) {
+    #[inline]
+    fn rows(&self, corners: [usize; PIXELS], cursor: Cursor, quads: usize) -> Stream<'a> {
         let from = cursor.row * self.row_len + cursor.at;
         let runs = Runs { first: (self.run - cursor.at) / 4, run: self.run / 4, gap: self.row_len - self.run };
-        spread_runs(self.input, corners.map(|corner| corner + from), runs, pairs, totals);
+        Stream::new(self.input, corners.map(|corner| corner + from), runs, quads)
     }
 
     /// By the table of offsets.
@@ -279,7 +313,7 @@ impl<'a> Spread<'a> {
             let pixels = patches.corners.map(|corner| self.pixel(corner, position / width, position % width));
             let runs = Runs { first: len / 4, run: len / 4, gap: 0 };
             let starts = pixels.map(|pixel| pixel.unwrap_or(0) + channel);
-            spread_runs(self.input, starts, runs, now, Some(totals));
+            Stream::new(self.input, starts, runs, len / 4).spread(now, Some(totals));
             for (pixel, _) in pixels.iter().enumerate().filter(|(_, pixel)| pixel.is_none()) {
                 self.pad(pixel, now, &mut totals[pixel]);
             }

@@ -53,9 +53,9 @@ use dsp_finish::{largest_of_singles, largest_of_twins};
 #[cfg(core_class = "armv7em")]
 use dsp_pooled::PooledRows;
 #[cfg(core_class = "armv7em")]
-use dsp_spread::{gather, spread_runs};
+use dsp_spread::{Stream, gather};
 #[cfg(not(core_class = "armv7em"))]
-use model::{PooledRows, clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
+use model::{PooledRows, Stream, clear, gather, largest_of_singles, largest_of_twins, run_band};
 #[cfg(not(any(core_class = "armv7em", core_class = "armv7m", core_class = "armv6m")))]
 use model::{Shape, build_tables, build_tables_of_quads, pack, run_strip};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]

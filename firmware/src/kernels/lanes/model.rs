@@ -180,31 +180,44 @@ pub(super) fn run_band(band: Band<'_>) {
     }
 }
 
-/// Four sources, runs of whole quads with gaps between, to pairs of four words; adds their sums to `totals`.
-pub(super) fn spread_runs(
-    input: &[u8],
-    starts: [usize; PIXELS],
+/// Activations of four pixels that lie in runs of whole quads with gaps between.
+pub(super) struct Stream<'a> {
+    input: &'a [u8],
+    /// Where the next quad of each pixel is.
+    places: [usize; PIXELS],
+    /// Quads that are left of the run at hand.
+    left: usize,
     runs: Runs,
-    pairs: &mut [u32],
-    totals: Option<&mut [i32; PIXELS]>,
-) {
-    let mut found = [0; PIXELS];
-    for (pixel, start) in starts.into_iter().enumerate() {
-        let (mut at, mut left) = (start, runs.first);
-        for pairs in pairs.chunks_exact_mut(2 * PIXELS) {
-            if left == 0 {
-                (at, left) = (at + runs.gap, runs.run);
-            }
-            let quad = &input[at..at + 4];
-            pairs[pixel] = u32::from(quad[0]) | u32::from(quad[2]) << 16;
-            pairs[pixel + PIXELS] = u32::from(quad[1]) | u32::from(quad[3]) << 16;
-            found[pixel] += quad.iter().map(|&q| i32::from(q)).sum::<i32>();
-            (at, left) = (at + 4, left - 1);
-        }
-        debug_assert!(at - start == runs.reach(pairs.len() / (2 * PIXELS)));
+    /// Quads that are left.
+    quads: usize,
+}
+
+impl<'a> Stream<'a> {
+    /// `quads` of each pixel, the first of which are at `starts`.
+    pub(super) fn new(input: &'a [u8], starts: [usize; PIXELS], runs: Runs, quads: usize) -> Self {
+        debug_assert!(starts.iter().all(|start| start + runs.reach(quads) <= input.len()));
+        Self { input, places: starts, left: runs.first, runs, quads }
     }
-    if let Some(totals) = totals {
-        *totals = [0, 1, 2, 3].map(|pixel| totals[pixel] + found[pixel]);
+
+    /// Writes the next quads to pairs of four words; adds their sums to `totals`.
+    pub(super) fn spread(&mut self, pairs: &mut [u32], mut totals: Option<&mut [i32; PIXELS]>) {
+        for pairs in pairs.chunks_exact_mut(2 * PIXELS) {
+            self.quads -= 1;
+            if self.left == 0 {
+                self.left = self.runs.run;
+                self.places = self.places.map(|place| place + self.runs.gap);
+            }
+            self.left -= 1;
+            for (pixel, place) in self.places.iter_mut().enumerate() {
+                let quad = &self.input[*place..*place + 4];
+                *place += 4;
+                pairs[pixel] = u32::from(quad[0]) | u32::from(quad[2]) << 16;
+                pairs[pixel + PIXELS] = u32::from(quad[1]) | u32::from(quad[3]) << 16;
+                if let Some(totals) = &mut totals {
+                    totals[pixel] += quad.iter().map(|&q| i32::from(q)).sum::<i32>();
+                }
+            }
+        }
     }
 }
 
