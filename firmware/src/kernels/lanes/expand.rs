@@ -1,5 +1,6 @@
 //! Spreads the activations under four placements of a kernel to 16-bit lanes, in the order of the pairs.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use releq_shared::blob::Conv2d;
@@ -74,10 +75,16 @@ pub(super) struct Patches {
 
 /// Where the next columns of some placements come from.
 pub(super) enum Feed<'a> {
-    /// From the rows of the kernel as they lie in the input.
-    Rows(Stream<'a>),
+    /// From the rows of the kernel as they lie in the input: single and twin lanes only.
+    #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
+    Rows {
+        /// The rows.
+        stream: Stream<'a>,
+        /// Whether the sums of the activations are wanted.
+        sums: bool,
+    },
     /// Column by column.
-    Columns(Cursor),
+    Columns(Cursor, PhantomData<&'a ()>),
 }
 
 /// How far the columns of some placements are spread.
@@ -100,11 +107,8 @@ impl Cursor {
 /// The row, and the place in it, that lies `at` places behind the start of row `row`, a few rows further at most.
 fn in_rows(mut row: usize, mut at: usize, run: usize) -> (usize, usize) {
     while at >= run {
-        (row, at) = (row + 1, at - run);
-        if cfg!(core_class = "armv6m") {
-            // Hidden, or the compiler makes a division of it, which takes longer there.
-            at = core::hint::black_box(at);
-        }
+        // Hidden, or the compiler makes a division of it, which takes Cortex-M0 longer.
+        (row, at) = (row + 1, core::hint::black_box(at - run));
     }
     (row, at)
 }
@@ -172,13 +176,15 @@ impl<'a> Spread<'a> {
         Patches { corners, inside: None, level }
     }
 
-    /// The columns of some placements from the first on.
-    #[inline]
-    pub(super) fn feed(&self, patches: &Patches) -> Feed<'a> {
-        match patches.inside {
-            Some(corners) if self.by_quads() => Feed::Rows(self.rows(corners, Cursor::default(), self.columns / 4)),
-            _ => Feed::Columns(Cursor::default()),
+    /// The columns of some placements from the first on. Where that saves time their sums are made only if wanted.
+    #[inline(always)]
+    #[cfg_attr(any(core_class = "armv6m", core_class = "armv7m"), allow(unused_variables))]
+    pub(super) fn feed(&self, patches: &Patches, sums: bool) -> Feed<'a> {
+        #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
+        if let (Some(corners), true) = (patches.inside, self.by_quads()) {
+            return Feed::Rows { stream: self.rows(corners, Cursor::default(), self.columns / 4), sums };
         }
+        Feed::Columns(Cursor::default(), PhantomData)
     }
 
     /// Whether input channels come in quads, to be spread in single or twin lanes.
@@ -195,25 +201,18 @@ impl<'a> Spread<'a> {
     pub(super) fn fill_all(&self, patches: &Patches, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         match patches.inside {
             Some(corners) if !self.offsets.is_empty() => self.look_up(corners, 0, pairs, totals),
-            _ => self.fill(patches, &mut self.feed(patches), pairs, Some(totals)),
+            _ => self.fill(patches, &mut self.feed(patches, true), pairs, totals),
         }
     }
 
     /// Writes the next pairs of `feed`, which must be at an even pair, to `pairs`, four words each, and adds each placement's
-    /// activations to `totals`, if asked to.
-    #[inline]
-    pub(super) fn fill(
-        &self,
-        patches: &Patches,
-        feed: &mut Feed<'_>,
-        pairs: &mut [u32],
-        totals: Option<&mut [i32; PIXELS]>,
-    ) {
+    /// activations to `totals`.
+    #[inline(always)]
+    pub(super) fn fill(&self, patches: &Patches, feed: &mut Feed<'_>, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         match feed {
-            Feed::Rows(stream) => stream.spread(pairs, totals),
-            Feed::Columns(cursor) => {
-                self.fill_columns(patches, cursor, pairs, totals.unwrap_or(&mut [0; PIXELS]));
-            }
+            #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
+            Feed::Rows { stream, sums } => stream.spread(pairs, sums.then_some(totals)),
+            Feed::Columns(cursor, _) => self.fill_columns(patches, cursor, pairs, totals),
         }
     }
 
@@ -397,7 +396,7 @@ impl<'a> Spread<'a> {
     /// Columns that there are from `cursor` on, of `count` wanted.
     #[cfg(not(core_class = "armv7em"))]
     fn present(&self, cursor: Cursor, count: usize) -> usize {
-        count.min(self.run * usize::from(self.op.kernel[0]) - cursor.column)
+        count.min(self.columns - cursor.column)
     }
 
     /// The columns from `cursor` on as wide lanes want them.
