@@ -136,7 +136,6 @@ fn convolve(op: &Conv2d<'_>, lanes: Lanes, matrix: &Matrix<'_>, channel: usize, 
         spread: Spread::new(op, lanes, places.input, bytemuck::cast_slice_mut(offsets)),
         activations,
         sums: bytemuck::cast_slice_mut(sums),
-        later_totals: [0; PIXELS],
     };
     let output = &mut *places.output;
     let (height, width) = (usize::from(op.output.height), usize::from(op.output.width));
@@ -227,8 +226,6 @@ struct Layer<'a> {
     spread: Spread<'a>,
     activations: &'a mut [u32],
     sums: &'a mut [i32],
-    /// Totals of activations that are spread anew for a later block.
-    later_totals: [i32; PIXELS],
 }
 
 impl Layer<'_> {
@@ -255,7 +252,7 @@ impl Layer<'_> {
             let sums = &mut self.sums[..lines * lanes.rows_per_word() * PIXELS];
             clear(sums);
             let mut weights = line * row_len;
-            let mut feed = self.spread.feed(&patches, line == 0);
+            let mut feed = self.spread.feed(&patches);
             let mut fields = Fields::default();
             // Where the whole row is at hand it is spread once, for the first block.
             let (mut at, mut left) = (0, self.pairs);
@@ -263,9 +260,9 @@ impl Layer<'_> {
                 let len = plan.strip.min(left);
                 let activations = &mut self.activations[at * self.pair_words..(at + len) * self.pair_words];
                 if line == 0 {
-                    self.spread.fill(&patches, &mut feed, activations, &mut totals);
+                    self.spread.fill(&patches, &mut feed, activations, Some(&mut totals));
                 } else if !whole {
-                    self.spread.fill(&patches, &mut feed, activations, &mut self.later_totals);
+                    self.spread.fill(&patches, &mut feed, activations, None);
                 }
                 if by_tables {
                     fields.make_room(lanes, len * 2, sums);

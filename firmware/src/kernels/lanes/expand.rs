@@ -77,12 +77,7 @@ pub(super) struct Patches {
 pub(super) enum Feed<'a> {
     /// From the rows of the kernel as they lie in the input: single and twin lanes only.
     #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
-    Rows {
-        /// The rows.
-        stream: Stream<'a>,
-        /// Whether the sums of the activations are wanted.
-        sums: bool,
-    },
+    Rows(Stream<'a>),
     /// Column by column.
     Columns(Cursor, PhantomData<&'a ()>),
 }
@@ -176,13 +171,13 @@ impl<'a> Spread<'a> {
         Patches { corners, inside: None, level }
     }
 
-    /// The columns of some placements from the first on. Where that saves time their sums are made only if wanted.
-    #[inline(always)]
+    /// The columns of some placements from the first on.
+    #[inline]
     #[cfg_attr(any(core_class = "armv6m", core_class = "armv7m"), allow(unused_variables))]
-    pub(super) fn feed(&self, patches: &Patches, sums: bool) -> Feed<'a> {
+    pub(super) fn feed(&self, patches: &Patches) -> Feed<'a> {
         #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
         if let (Some(corners), true) = (patches.inside, self.by_quads()) {
-            return Feed::Rows { stream: self.rows(corners, Cursor::default(), self.columns / 4), sums };
+            return Feed::Rows(self.rows(corners, Cursor::default(), self.columns / 4));
         }
         Feed::Columns(Cursor::default(), PhantomData)
     }
@@ -201,18 +196,27 @@ impl<'a> Spread<'a> {
     pub(super) fn fill_all(&self, patches: &Patches, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         match patches.inside {
             Some(corners) if !self.offsets.is_empty() => self.look_up(corners, 0, pairs, totals),
-            _ => self.fill(patches, &mut self.feed(patches, true), pairs, totals),
+            _ => self.fill(patches, &mut self.feed(patches), pairs, Some(totals)),
         }
     }
 
     /// Writes the next pairs of `feed`, which must be at an even pair, to `pairs`, four words each, and adds each placement's
-    /// activations to `totals`.
-    #[inline(always)]
-    pub(super) fn fill(&self, patches: &Patches, feed: &mut Feed<'_>, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
+    /// activations to `totals`, if asked to.
+    #[inline]
+    pub(super) fn fill(
+        &self,
+        patches: &Patches,
+        feed: &mut Feed<'_>,
+        pairs: &mut [u32],
+        totals: Option<&mut [i32; PIXELS]>,
+    ) {
         match feed {
             #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
-            Feed::Rows { stream, sums } => stream.spread(pairs, sums.then_some(totals)),
-            Feed::Columns(cursor, _) => self.fill_columns(patches, cursor, pairs, totals),
+            Feed::Rows(stream) => stream.spread(pairs, totals),
+            Feed::Columns(cursor, _) => match totals {
+                Some(totals) => self.fill_columns(patches, cursor, pairs, totals),
+                None => self.fill_columns(patches, cursor, pairs, &mut [0; PIXELS]),
+            },
         }
     }
 
