@@ -52,12 +52,6 @@ const UNPACKED_WIDE_COLUMNS: u32 = 4;
 /// Whether this build runs layers that are unpacked first.
 const UNPACKS_HERE: bool = matches!(CoreClass::HERE, CoreClass::ArmV7em | CoreClass::ArmV7m | CoreClass::Portable);
 
-/// Whether this build may finish each row before the next: in single lanes only.
-const FINISHES_ROWS_HERE: bool = match CoreClass::HERE {
-    CoreClass::ArmV7em => conv2d_of(3) || conv2d_of(4) || conv2d_of(5) || conv2d_of(8),
-    class => matches!(class, CoreClass::Portable),
-};
-
 /// Whether a convolution that this module runs has its codes unpacked first, some rows at a time.
 pub(crate) fn is_unpacked(op: &Conv2d<'_>) -> bool {
     op.weights.layout == Layout::Bitstream
@@ -147,7 +141,7 @@ fn convolve(op: &Conv2d<'_>, lanes: Lanes, matrix: &Matrix<'_>, channel: usize, 
         let four = [0, 1, 2, 3].map(|n: usize| [n.min(last) / columns, n.min(last) % columns]);
         let window = layer.spread.window(four.map(|place| place.map(|at| at as isize)));
         let mut at = channel;
-        if FINISHES_ROWS_HERE && plan.finishes_rows() {
+        if plan.finishes_rows() {
             let rows = PooledRows::new(op, lanes, pairs, matrix);
             for y in 0..height {
                 for x in 0..width {

@@ -17,6 +17,12 @@ use super::{PIXELS, Runs, Stream, gather};
 use crate::needs::conv2d_of;
 use crate::needs::{self, Need, needed};
 
+/// Whether this build has convolutions by tables, and in wide lanes no others.
+#[cfg(not(core_class = "armv7em"))]
+const TABLES_HERE: bool = conv2d_of(1) || conv2d_of(2);
+#[cfg(not(core_class = "armv7em"))]
+const TABLES_ONLY: bool = TABLES_HERE && !(conv2d_of(3) || conv2d_of(4) || conv2d_of(5) || conv2d_of(8));
+
 /// What all placements of a convolution have in common.
 pub(super) struct Spread<'a> {
     op: &'a Conv2d<'a>,
@@ -213,19 +219,19 @@ impl<'a> Spread<'a> {
         match feed {
             #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
             Feed::Rows(stream) => stream.spread(pairs, totals),
-            Feed::Columns(cursor, _) => match totals {
-                Some(totals) => self.fill_columns(patches, cursor, pairs, totals),
-                None => self.fill_columns(patches, cursor, pairs, &mut [0; PIXELS]),
-            },
+            Feed::Columns(cursor, _) => {
+                self.fill_columns(patches, cursor, pairs, totals.unwrap_or(&mut [0; PIXELS]));
+            }
         }
     }
 
     /// As [`Self::fill`], where the rows of the kernel cannot be spread as they lie in the input.
-    #[inline(never)]
+    // On Cortex-M0 the smallest images need it inlined: what they have no layers for falls away then.
+    #[cfg_attr(not(core_class = "armv6m"), inline(never))]
     fn fill_columns(&self, patches: &Patches, cursor: &mut Cursor, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         #[cfg(not(core_class = "armv7em"))]
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
-            if (conv2d_of(1) || conv2d_of(2)) && by_tables(self.lanes) {
+            if TABLES_ONLY || (TABLES_HERE && by_tables(self.lanes)) {
                 self.fill_tables(patches, *cursor, pairs, totals);
                 return cursor.advance(pairs.len() / WORDS_A_TABLE * COLUMNS_A_TABLE, self.run);
             }

@@ -13,11 +13,18 @@ use super::conv::{rows_at_once, unpacked_bytes};
 use super::expand::pairs_to_look_up;
 use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables, sets_at_once};
 use crate::kernels::CoreClass;
+use crate::needs::conv2d_of;
 
 /// Columns after which the lower fields of one-bit twins could overflow, in groups.
 const GROUPS_BETWEEN_FLUSHES: usize = 8;
 /// Scratch that a convolution may always ask for.
 const SCRATCH_AT_LEAST: usize = 544;
+
+/// Whether this build may finish each row before the next: in single lanes only.
+const FINISHES_ROWS_HERE: bool = match CoreClass::HERE {
+    CoreClass::ArmV7em => conv2d_of(3) || conv2d_of(4) || conv2d_of(5) || conv2d_of(8),
+    class => matches!(class, CoreClass::Portable),
+};
 
 /// The cut of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +53,7 @@ impl Plan {
 
     /// Whether each row is finished before the next.
     pub(super) const fn finishes_rows(&self) -> bool {
-        self.lines == 0
+        FINISHES_ROWS_HERE && self.lines == 0
     }
 
     fn within(budget: usize, pairs: usize, lines: usize, lanes: Lanes) -> Self {
