@@ -6,6 +6,9 @@
 //! apart, so that the same instruction makes four products; the lower field is emptied before it can overflow into the
 //! upper one, after 16 columns of 2 bits or 128 of 1 bit.
 //!
+//! Convolutions keep the sums of their rows in scratch, strip by strip of their columns; under a pooling whose whole window fits the
+//! scratch, rows in single lanes go from activations to outputs one by one (`PooledRows`).
+//!
 //! `conv` and `dense` are plain Rust around the inner loops, which are assembly (`dsp`) on the cores that have it
 //! and plain Rust (`model`) elsewhere: so the host tests everything but the assembly, and a board tests that against
 //! [`super::portable`].

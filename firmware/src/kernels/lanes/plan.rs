@@ -43,8 +43,8 @@ impl Plan {
     pub(super) fn new(op: &Conv2d<'_>, lanes: Lanes) -> Self {
         let lines = rows_at_once(op).div_ceil(lanes.rows_per_word());
         let (budget, pairs) = (scratch_budget(op), pairs_of(op, lanes));
-        let finishes_rows =
-            op.pool.is_some() && op.output.kind == TensorKind::U8 && !lanes.is_wide() && lanes.rows_per_word() == 1;
+        let pools_bytes = op.pool.is_some() && op.output.kind == TensorKind::U8;
+        let finishes_rows = FINISHES_ROWS_HERE && pools_bytes && !lanes.is_wide() && lanes.rows_per_word() == 1;
         if finishes_rows && pairs * words_a_pair(lanes) * 4 <= budget {
             return Self { pairs, lines: 0, strip: pairs };
         }
