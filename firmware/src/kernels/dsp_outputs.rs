@@ -16,12 +16,27 @@ struct Arguments {
     bytes_end: *mut u8,
     /// Bytes from one sum to the next.
     stride: usize,
-    /// Twice the zero point, and one for rounding.
+    clamp: Clamp,
+}
+
+/// What ends the arithmetic of an output. Clamps by saturating: up by what is above the largest output and down again, by as
+/// much more as is below the smallest. As the smallest is not above the largest, both distances fit a byte.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Clamp {
+    /// What is added to a product that is shifted by all but one bit: the zero point, and a half.
     offset: u32,
     /// 255 less the largest output, the same plus the smallest, and the smallest.
     above: u32,
     above_and_below: u32,
     below: u32,
+}
+
+impl Clamp {
+    pub(super) fn new(zero_point: u8, clamp: Activation) -> Self {
+        let (above, below) = (u32::from(u8::MAX - clamp.max), u32::from(clamp.min));
+        Self { offset: 2 * u32::from(zero_point) + 1, above, above_and_below: above + below, below }
+    }
 }
 
 /// Requantises every `stride`th accumulator to bytes, as many as there are.
@@ -41,7 +56,6 @@ pub(super) fn outputs(
     assert!((rows - 1) * stride < sums.len() && scales.bias.len() == rows);
     assert!(scales.multiplier.len() == rows && scales.shift.len() == rows);
     let range = bytes.as_mut_ptr_range();
-    let above = u32::from(u8::MAX - clamp.max);
     run(&Arguments {
         sums: sums.as_ptr(),
         bias: scales.bias.as_ptr(),
@@ -50,15 +64,10 @@ pub(super) fn outputs(
         bytes: range.start,
         bytes_end: range.end,
         stride: stride * 4,
-        offset: offset(zero_point),
-        above,
-        above_and_below: above + u32::from(clamp.min),
-        below: clamp.min.into(),
+        clamp: Clamp::new(zero_point, clamp),
     });
 }
 
-/// Clamps by saturating: up by what is above the largest output and down again, by as much more as is below the
-/// smallest. As the smallest is not above the largest, both distances fit a byte.
 #[unsafe(naked)]
 extern "C" fn run(_: &Arguments) {
     kernel_asm!(
@@ -86,11 +95,6 @@ extern "C" fn run(_: &Arguments) {
     )
 }
 
-/// What is added to a product that is shifted by all but one bit: the zero point, and a half.
-fn offset(zero_point: u8) -> u32 {
-    2 * u32::from(zero_point) + 1
-}
-
 /// What [`quads`] is told, in the order in which it loads it.
 #[repr(C)]
 struct Quads {
@@ -103,11 +107,7 @@ struct Quads {
     pixel: usize,
     /// Four of the even rows, and four of the odd ones.
     corrections: [[i32; 4]; 2],
-    offset: u32,
-    /// As those of [`Arguments`].
-    above: u32,
-    above_and_below: u32,
-    below: u32,
+    clamp: Clamp,
     sums_end: *const [i32; 4],
 }
 
@@ -129,7 +129,6 @@ pub(super) fn outputs_of_quads(
     // The loop trusts this.
     assert!(3 * pixel + rows <= bytes.len() && scales.bias.len() == rows);
     assert!(scales.multiplier.len() == rows && scales.shift.len() == rows);
-    let above = u32::from(u8::MAX - clamp.max);
     let range = sums.as_ptr_range();
     quads(&Quads {
         sums: range.start,
@@ -139,10 +138,7 @@ pub(super) fn outputs_of_quads(
         bytes: bytes.as_mut_ptr(),
         pixel,
         corrections,
-        offset: offset(zero_point),
-        above,
-        above_and_below: above + u32::from(clamp.min),
-        below: clamp.min.into(),
+        clamp: Clamp::new(zero_point, clamp),
         sums_end: range.end,
     });
 }

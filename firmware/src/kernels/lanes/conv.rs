@@ -7,11 +7,11 @@ use releq_shared::Bitwidth;
 use releq_shared::blob::{Conv2d, FusedPool};
 use releq_shared::layout::{Lanes, Layout};
 
-use super::expand::{Cursor, Spread, Window, pairs_to_look_up};
+use super::expand::{Spread, Window, pairs_to_look_up};
 use super::finish::Correction;
 use super::plan::{Plan, pairs_of, scratch_budget, words_a_pair};
 use super::wide::{Fields, by_tables, settle};
-use super::{PIXELS, Shape, Strip, clear, run_strip};
+use super::{PIXELS, Pooled, PooledRows, Shape, Strip, clear, run_strip};
 use crate::arena::Places;
 use crate::kernels::{CoreClass, Matrix, Sink};
 use crate::needs::{self, Need, conv2d_of, needed};
@@ -131,16 +131,28 @@ fn convolve(op: &Conv2d<'_>, lanes: Lanes, matrix: &Matrix<'_>, channel: usize, 
         activations,
         sums: bytemuck::cast_slice_mut(sums),
     };
-    let mut sink = Sink::new(&mut *places.output, &op.output, op.activation);
+    let output = &mut *places.output;
     let (height, width) = (usize::from(op.output.height), usize::from(op.output.width));
     if let (Some(pool), true) = (op.pool, needed(Need::PooledConv2d)) {
         let [down, right] = pool.stride.map(usize::from);
         let columns = usize::from(pool.size[1]);
         // A window of fewer than four places has its last one more than once.
         let last = usize::from(pool.size[0]) * columns - 1;
-        let places = [0, 1, 2, 3].map(|n: usize| [n.min(last) / columns, n.min(last) % columns]);
-        let window = layer.spread.window(places.map(|place| place.map(|at| at as isize)));
+        let four = [0, 1, 2, 3].map(|n: usize| [n.min(last) / columns, n.min(last) % columns]);
+        let window = layer.spread.window(four.map(|place| place.map(|at| at as isize)));
         let mut at = channel;
+        if plan.finishes_rows() {
+            let rows = PooledRows::new(op, lanes, pairs, matrix);
+            for y in 0..height {
+                for x in 0..width {
+                    let bytes = &mut output[at..at + matrix.bias.len()];
+                    layer.run_pooled(&rows, &window, [y * down, x * right], bytes);
+                    at += channels;
+                }
+            }
+            return;
+        }
+        let mut sink = Sink::new(output, &op.output, op.activation);
         for y in 0..height {
             for x in 0..width {
                 layer.run(&window, [y * down, x * right], |first, sums, correction| {
@@ -155,6 +167,7 @@ fn convolve(op: &Conv2d<'_>, lanes: Lanes, matrix: &Matrix<'_>, channel: usize, 
     if !needed(Need::PlainConv2d) {
         needs::lacking();
     }
+    let mut sink = Sink::new(output, &op.output, op.activation);
     let in_a_row = layer.spread.window([[0, 0], [0, 1], [0, 2], [0, 3]]);
     let mut position @ [mut y, mut x] = [0, 0];
     let mut left = height * width;
@@ -210,6 +223,15 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
+    /// Computes all rows under the window of a pooling to `bytes`, one by one.
+    #[inline(always)]
+    fn run_pooled(&mut self, rows: &PooledRows<'_>, window: &Window, position: [usize; 2], bytes: &mut [u8]) {
+        let mut totals = [0; PIXELS];
+        let patches = self.spread.patches(window, position);
+        self.spread.fill_all(&patches, self.activations, &mut totals);
+        rows.run(Pooled { activations: self.activations, totals, bytes });
+    }
+
     /// Computes all rows at four positions and hands their sums, block by block from some first row on, to `put`.
     #[inline(always)]
     fn run(&mut self, window: &Window, position: [usize; 2], mut put: impl FnMut(usize, &mut [i32], &Correction)) {
@@ -224,7 +246,7 @@ impl Layer<'_> {
             let sums = &mut self.sums[..lines * lanes.rows_per_word() * PIXELS];
             clear(sums);
             let mut weights = line * row_len;
-            let mut cursor = Cursor::default();
+            let mut feed = self.spread.feed(&patches);
             let mut fields = Fields::default();
             // Where the whole row is at hand it is spread once, for the first block.
             let (mut at, mut left) = (0, self.pairs);
@@ -232,9 +254,9 @@ impl Layer<'_> {
                 let len = plan.strip.min(left);
                 let activations = &mut self.activations[at * self.pair_words..(at + len) * self.pair_words];
                 if line == 0 {
-                    self.spread.fill(&patches, &mut cursor, activations, Some(&mut totals));
+                    self.spread.fill(&patches, &mut feed, activations, Some(&mut totals));
                 } else if !whole {
-                    self.spread.fill(&patches, &mut cursor, activations, None);
+                    self.spread.fill(&patches, &mut feed, activations, None);
                 }
                 if by_tables {
                     fields.make_room(lanes, len * 2, sums);

@@ -21,7 +21,7 @@ struct Arguments {
     sums: *mut i32,
     /// The same of the row behind the last.
     sums_end: *mut i32,
-    /// Singles: whole groups. Twins: activations behind the last whole group.
+    /// Singles: twice the whole groups, less one if nothing is left behind them. Twins: activations behind the last whole group.
     groups: usize,
     /// Bytes from a group's code to where what is left enters it, plus 1 (Thumb); 0 if nothing is left.
     entry: usize,
@@ -41,17 +41,18 @@ const LOAD: usize = 4;
 /// What strips of some number of pairs have in common.
 pub(super) struct Shape {
     run: Loop,
-    pairs: usize,
+    pub(super) pairs: usize,
     /// Sums of a row or twin.
     sums: usize,
     twin: bool,
-    groups: usize,
+    /// What singles count groups by: see [`Arguments`].
+    pub(super) groups: usize,
     /// Pairs in whole groups.
     grouped: usize,
-    entry: usize,
-    partial: usize,
+    pub(super) entry: usize,
+    pub(super) partial: usize,
     /// Bytes that a strip takes of a row.
-    len: usize,
+    pub(super) len: usize,
 }
 
 impl Shape {
@@ -76,7 +77,7 @@ impl Shape {
             pairs,
             sums: PIXELS * lanes.rows_per_word(),
             twin,
-            groups,
+            groups: (groups * 2).saturating_sub(usize::from(left == 0)),
             grouped: pairs - left,
             entry: if left == 0 { 0 } else { loads * LOAD + skipped * SLOT + 1 },
             partial,
@@ -156,8 +157,51 @@ macro_rules! first_slot {
     };
 }
 
-/// One row a word. r0: activations, r1: weights, r2: a word, r3: a pair's codes, r4 to r7: its activations, r8 to r11:
-/// sums, r12: mask, lr: groups.
+/// Where a row of singles starts and goes on, from the entry of what is left (r6), its partial word (r7) and twice the whole groups
+/// (r5): r9: the slot where what is left enters, r10: where a row starts, r11: what comes between its groups and what is left.
+macro_rules! single_ways {
+    () => {
+        "adr.w r9, 3f
+        add.w r10, r9, #1
+        add r9, r6
+        mov r11, r9
+        adr.w r12, 8f
+        cmp r7, #2
+        it eq
+        addeq.w r11, r12, #1
+        adr.w r12, 7f
+        it hi
+        addhi.w r11, r12, #1
+        cmp r5, #0
+        it eq
+        moveq r10, r11"
+    };
+}
+
+/// The groups of a row of singles and what is left behind them, of which `$behind` and `$entry` on the stack say what
+/// [`single_ways`] found. r0: activations, r1: weights, r2: a word, r3: a pair's codes, r4 to r7: its activations, r8 to r11: sums,
+/// r12: mask, lr: groups.
+macro_rules! single_row {
+    (slots: [$($and:literal),+], widen: $widen:literal, entry: $entry:literal, behind: $behind:literal) => {
+        concat!(
+            // A group.
+            ".p2align 2\n3:\nldr.w r2, [r1], #4\n",
+            $(slot!($and), "\n",)+
+            "ldr.w r2, [r1], #4\n",
+            $(slot!($and), "\n",)+
+            "subs.w lr, lr, #2\nbgt 3b\nbne 6f\nldr pc, [sp, #", $behind, "]\n",
+            // What is left: with a word, or half of one, before its first slot.
+            ".p2align 2\n7:\nldr.w r2, [r1], #4\nldr pc, [sp, #", $entry, "]\n",
+            ".p2align 2\n8:\nldrh.w r2, [r1], #2\norr.w r2, r2, r2, lsl #", $widen, "\nldr pc, [sp, #", $entry, "]\n",
+            // Behind the row.
+            ".p2align 2\n6:"
+        )
+    };
+}
+
+pub(super) use {single_row, single_ways, slot};
+
+/// One row a word.
 macro_rules! single {
     ($name:ident, mask: $mask:literal, widen: $widen:literal, slots: [$($and:literal),+]) => {
         #[unsafe(naked)]
@@ -165,64 +209,25 @@ macro_rules! single {
             kernel_asm!(
                 "push {{r4-r11, lr}}",
                 "ldm r0, {{r1-r8}}",
-                // r9: the slot where what is left enters, r10: where a row starts, r11: what comes behind its groups.
-                "adr.w r9, 3f",
-                "add.w r10, r9, #1",
-                "add r9, r6",
-                "mov r11, r9",
-                "adr.w r12, 8f",
-                "cmp r7, #2",
-                "it eq",
-                "addeq.w r11, r12, #1",
-                "adr.w r12, 7f",
-                "it hi",
-                "addhi.w r11, r12, #1",
-                "adr.w r12, 6f",
-                "cmp r6, #0",
-                "it eq",
-                "addeq.w r11, r12, #1",
-                "cmp r5, #0",
-                "it eq",
-                "moveq r10, r11",
+                single_ways!(),
+                // On the stack: activations, the way to the next row, sums, their end, groups, and the ways.
                 "sub sp, #32",
-                "strd r2, r5, [sp]",
-                "strd r11, r9, [sp, #8]",
-                "strd r10, r3, [sp, #16]",
-                "strd r8, r4, [sp, #24]",
+                "strd r2, r8, [sp]",
+                "strd r3, r4, [sp, #8]",
+                "strd r5, r9, [sp, #16]",
+                "strd r10, r11, [sp, #24]",
+                "mov r0, r2",
+                "mov lr, r5",
                 concat!("mov.w r12, #", $mask),
                 // A row.
                 "2:",
                 "ldm.w r3, {{r8-r11}}",
-                "ldrd r0, lr, [sp]",
-                "ldr pc, [sp, #16]",
-                // A group.
-                ".p2align 2",
-                "3:",
-                "ldr.w r2, [r1], #4",
-                $(slot!($and),)+
-                "ldr.w r2, [r1], #4",
-                $(slot!($and),)+
-                "subs.w lr, lr, #1",
-                "bgt 3b",
-                "bne 6f",
-                "ldr pc, [sp, #8]",
-                // What is left: with a word, or half of one, before its first slot.
-                ".p2align 2",
-                "7:",
-                "ldr.w r2, [r1], #4",
-                "ldr pc, [sp, #12]",
-                ".p2align 2",
-                "8:",
-                "ldrh.w r2, [r1], #2",
-                concat!("orr.w r2, r2, r2, lsl #", $widen),
-                "ldr pc, [sp, #12]",
+                "ldr pc, [sp, #24]",
+                single_row!(slots: [$($and),+], widen: $widen, entry: "20", behind: "28"),
                 // The next row.
-                ".p2align 2",
-                "6:",
-                "ldr r3, [sp, #20]",
+                "ldm.w sp, {{r0, r2-r4, lr}}",
                 "stm.w r3!, {{r8-r11}}",
-                "str r3, [sp, #20]",
-                "ldrd r2, r4, [sp, #24]",
+                "str r3, [sp, #8]",
                 "add r1, r2",
                 "cmp r3, r4",
                 "bne 2b",

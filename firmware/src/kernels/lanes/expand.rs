@@ -1,20 +1,26 @@
 //! Spreads the activations under four placements of a kernel to 16-bit lanes, in the order of the pairs.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
 
 #[cfg(not(core_class = "armv7em"))]
-use super::{
-    Columns, build_tables, build_tables_of_quads,
-    wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, by_tables, running_bits},
-    writer::{COLUMNS_A_SUM, Writer, add_fields},
-};
-use super::{PIXELS, Runs, gather, spread_runs};
+use super::wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, by_tables, running_bits};
+use super::{PIXELS, Runs, Stream, gather};
 #[cfg(not(core_class = "armv7em"))]
 use crate::needs::conv2d_of;
 use crate::needs::{self, Need, needed};
+
+#[cfg(not(core_class = "armv7em"))]
+mod columns;
+
+/// Whether this build has convolutions by tables, and in wide lanes no others.
+#[cfg(not(core_class = "armv7em"))]
+const TABLES_HERE: bool = conv2d_of(1) || conv2d_of(2);
+#[cfg(not(core_class = "armv7em"))]
+const TABLES_ONLY: bool = TABLES_HERE && !(conv2d_of(3) || conv2d_of(4) || conv2d_of(5) || conv2d_of(8));
 
 /// What all placements of a convolution have in common.
 pub(super) struct Spread<'a> {
@@ -25,8 +31,11 @@ pub(super) struct Spread<'a> {
     channels: usize,
     /// Elements from one input row to the next.
     row_len: usize,
-    /// Elements of a row of the kernel.
+    /// Elements of a row of the kernel, and of all of them.
     run: usize,
+    columns: usize,
+    /// Elements from the first activation under a kernel to the last.
+    reach: usize,
     /// The last row and column at which a kernel does not reach into the padding.
     last: [isize; 2],
     /// Where the activations of each pair lie, from a placement's corner on: for channels that do not come in quads.
@@ -69,6 +78,15 @@ pub(super) struct Patches {
     level: Option<[usize; PIXELS]>,
 }
 
+/// Where the next columns of some placements come from.
+pub(super) enum Feed<'a> {
+    /// From the rows of the kernel as they lie in the input: single and twin lanes only.
+    #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
+    Rows(Stream<'a>),
+    /// Column by column.
+    Columns(Cursor, PhantomData<&'a ()>),
+}
+
 /// How far the columns of some placements are spread.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Cursor {
@@ -101,10 +119,10 @@ impl<'a> Spread<'a> {
         let channels = usize::from(op.input.channels);
         let row_len = usize::from(op.input.width) * channels;
         let run = usize::from(op.kernel[1]) * channels;
+        let columns = op.columns() as usize;
         if !offsets.is_empty() {
             let lanes: &mut [u16] = bytemuck::cast_slice_mut(&mut *offsets);
             lanes.fill(0);
-            let columns = op.columns() as usize;
             for (row, first) in (0..columns).step_by(run).enumerate() {
                 for at in 0..run {
                     lanes[lane_of(columns, first + at)] = (row * row_len + at) as u16;
@@ -113,7 +131,8 @@ impl<'a> Spread<'a> {
         }
         let last = |len: u16, kernel: u8| isize::try_from(len).unwrap_or(isize::MAX) - isize::from(kernel);
         let last = [last(op.input.height, op.kernel[0]), last(op.input.width, op.kernel[1])];
-        Self { op, lanes, input, channels, row_len, run, last, offsets }
+        let reach = (usize::from(op.kernel[0]) - 1) * row_len + run - 1;
+        Self { op, lanes, input, channels, row_len, run, columns, reach, last, offsets }
     }
 
     /// How four positions of the convolution's own output, given from the first of them on, lie in its input.
@@ -148,8 +167,7 @@ impl<'a> Spread<'a> {
         let wide_only = cfg!(any(core_class = "armv6m", core_class = "armv7m"));
         if !wide_only && y + back[0] >= 0 && y + forth[0] <= self.last[0] {
             let element = |[y, x]: [isize; 2]| y * self.row_len as isize + x * self.channels as isize;
-            let reach = (usize::from(op.kernel[0]) - 1) * self.row_len + self.run;
-            let end = self.input.len() as isize - reach as isize;
+            let end = self.input.len() as isize - self.reach as isize - 1;
             let elements = corners.map(element);
             if elements.iter().all(|element| (0..=end).contains(element)) {
                 level = Some(elements.map(|element| element as usize));
@@ -158,37 +176,71 @@ impl<'a> Spread<'a> {
         Patches { corners, inside: None, level }
     }
 
-    /// Writes the pairs under the placements from `cursor` on, which must be at an even pair, to `pairs`, four words each,
-    /// and adds each placement's activations to `totals`, if asked to.
+    /// The columns of some placements from the first on.
+    #[inline]
+    #[cfg_attr(any(core_class = "armv6m", core_class = "armv7m"), allow(unused_variables))]
+    pub(super) fn feed(&self, patches: &Patches) -> Feed<'a> {
+        #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
+        if let (Some(corners), true) = (patches.inside, self.by_quads()) {
+            return Feed::Rows(self.rows(corners, Cursor::default(), self.columns / 4));
+        }
+        Feed::Columns(Cursor::default(), PhantomData)
+    }
+
+    /// Whether input channels come in quads, to be spread in single or twin lanes.
+    #[inline]
+    fn by_quads(&self) -> bool {
+        #[cfg(not(core_class = "armv7em"))]
+        if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
+            return false;
+        }
+        !needed(Need::LooseChannels) || self.channels.is_multiple_of(4)
+    }
+
+    /// Writes all pairs under the placements, of single or twin lanes, to `pairs`, and adds each placement's activations to `totals`.
+    pub(super) fn fill_all(&self, patches: &Patches, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
+        match patches.inside {
+            Some(corners) if !self.offsets.is_empty() => self.look_up(corners, 0, pairs, totals),
+            _ => self.fill(patches, &mut self.feed(patches), pairs, Some(totals)),
+        }
+    }
+
+    /// Writes the next pairs of `feed`, which must be at an even pair, to `pairs`, four words each, and adds each placement's
+    /// activations to `totals`, if asked to.
+    #[inline]
     pub(super) fn fill(
         &self,
         patches: &Patches,
-        cursor: &mut Cursor,
+        feed: &mut Feed<'_>,
         pairs: &mut [u32],
         totals: Option<&mut [i32; PIXELS]>,
     ) {
+        match feed {
+            #[cfg(not(any(core_class = "armv6m", core_class = "armv7m")))]
+            Feed::Rows(stream) => stream.spread(pairs, totals),
+            Feed::Columns(cursor, _) => {
+                self.fill_columns(patches, cursor, pairs, totals.unwrap_or(&mut [0; PIXELS]));
+            }
+        }
+    }
+
+    /// As [`Self::fill`], where the rows of the kernel cannot be spread as they lie in the input.
+    // On Cortex-M0 the smallest images need it inlined: what they have no layers for falls away then.
+    #[cfg_attr(not(core_class = "armv6m"), inline(never))]
+    fn fill_columns(&self, patches: &Patches, cursor: &mut Cursor, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         #[cfg(not(core_class = "armv7em"))]
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
-            let mut unwanted = [0; PIXELS];
-            let totals = totals.unwrap_or(&mut unwanted);
-            if (conv2d_of(1) || conv2d_of(2)) && by_tables(self.lanes) {
+            if TABLES_ONLY || (TABLES_HERE && by_tables(self.lanes)) {
                 self.fill_tables(patches, *cursor, pairs, totals);
                 return cursor.advance(pairs.len() / WORDS_A_TABLE * COLUMNS_A_TABLE, self.run);
             }
             self.fill_wide(patches, *cursor, running_bits(self.lanes), pairs.as_chunks_mut::<2>().0, totals);
             return cursor.advance(pairs.len() / 2, self.run);
         }
-        let columns = pairs.len() / 2;
-        let by_quads = !needed(Need::LooseChannels) || self.channels.is_multiple_of(4);
-        if let (Some(corners), true) = (patches.inside, by_quads) {
-            self.rows(corners, *cursor, pairs, totals);
-            return cursor.advance(columns, self.run);
-        }
-        let mut unwanted = [0; PIXELS];
-        let totals = totals.unwrap_or(&mut unwanted);
+        let by_quads = self.by_quads();
         match (patches.inside, patches.level) {
             (_, Some(corners)) if needed(Need::Padding) && by_quads => {
-                self.rows(corners, *cursor, pairs, Some(totals));
+                self.rows(corners, *cursor, pairs.len() / (2 * PIXELS)).spread(pairs, Some(totals));
                 self.pad_beside(patches, cursor.column, pairs, totals);
             }
             _ if needed(Need::Padding) && by_quads => self.positions(patches, cursor.column, pairs, totals),
@@ -202,7 +254,7 @@ impl<'a> Spread<'a> {
             _ if needed(Need::SingleColumns) => self.columns(patches, cursor.column, pairs, totals),
             _ => needs::lacking(),
         }
-        cursor.advance(columns, self.run);
+        cursor.advance(pairs.len() / 2, self.run);
     }
 
     /// Replaces what was spread from beside the input's rows by padding; the first of `pairs` is of column `first`.
@@ -237,7 +289,7 @@ impl<'a> Spread<'a> {
         let zero = u16::from(self.op.input.zero_point);
         let lanes: &mut [u16] = bytemuck::cast_slice_mut(pairs);
         for column in columns {
-            let place = lane_of(self.op.columns() as usize, column) - first;
+            let place = lane_of(self.columns, column) - first;
             let lane = &mut lanes[(place / 2 * PIXELS + pixel) * 2 + place % 2];
             *total += i32::from(zero) - i32::from(*lane);
             *lane = zero;
@@ -245,26 +297,18 @@ impl<'a> Spread<'a> {
     }
 
     /// Kernel row by kernel row: adjacent in the input, where there is no padding.
-    fn rows(&self, corners: [usize; PIXELS], cursor: Cursor, pairs: &mut [u32], totals: Option<&mut [i32; PIXELS]>) {
+    #[inline]
+    fn rows(&self, corners: [usize; PIXELS], cursor: Cursor, quads: usize) -> Stream<'a> {
         let from = cursor.row * self.row_len + cursor.at;
         let runs = Runs { first: (self.run - cursor.at) / 4, run: self.run / 4, gap: self.row_len - self.run };
-        spread_runs(self.input, corners.map(|corner| corner + from), runs, pairs, totals);
+        Stream::new(self.input, corners.map(|corner| corner + from), runs, quads)
     }
 
     /// By the table of offsets.
     fn look_up(&self, corners: [usize; PIXELS], first: usize, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         let count = pairs.len() / PIXELS;
-        let reach = (usize::from(self.op.kernel[0]) - 1) * self.row_len + self.run - 1;
-        gather(self.input, corners, &self.offsets[first..first + count], reach, pairs, totals);
-        let columns = self.op.columns() as usize;
-        if columns % 2 == 1 && (first + count) * 2 > columns {
-            // The last pair has no second column, but an offset.
-            let last = pairs.len() - PIXELS;
-            for (pair, total) in pairs[last..].iter_mut().zip(totals) {
-                *total -= (*pair >> 16) as i32;
-                *pair &= 0xFFFF;
-            }
-        }
+        let lone = (first + count) * 2 > self.columns;
+        gather(self.input, corners, &self.offsets[first..first + count], self.reach, lone, pairs, totals);
     }
 
     /// Kernel position by kernel position, some of which lie in the padding.
@@ -277,7 +321,7 @@ impl<'a> Spread<'a> {
             let pixels = patches.corners.map(|corner| self.pixel(corner, position / width, position % width));
             let runs = Runs { first: len / 4, run: len / 4, gap: 0 };
             let starts = pixels.map(|pixel| pixel.unwrap_or(0) + channel);
-            spread_runs(self.input, starts, runs, now, Some(totals));
+            Stream::new(self.input, starts, runs, len / 4).spread(now, Some(totals));
             for (pixel, _) in pixels.iter().enumerate().filter(|(_, pixel)| pixel.is_none()) {
                 self.pad(pixel, now, &mut totals[pixel]);
             }
@@ -298,13 +342,12 @@ impl<'a> Spread<'a> {
     /// Column by column.
     fn columns(&self, patches: &Patches, first: usize, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         let (channels, width) = (usize::from(self.op.input.channels), usize::from(self.op.kernel[1]));
-        let columns = self.op.columns() as usize;
         pairs.fill(0);
         let lanes: &mut [u16] = bytemuck::cast_slice_mut(pairs);
-        let end = columns.min(first + lanes.len() / PIXELS);
+        let end = self.columns.min(first + lanes.len() / PIXELS);
         for at in first..end {
             let (position, channel) = (at / channels, at % channels);
-            let place = lane_of(columns, at) - first;
+            let place = lane_of(self.columns, at) - first;
             for pixel in 0..PIXELS {
                 let found = self.pixel(patches.corners[pixel], position / width, position % width);
                 let q = found.map_or(self.op.input.zero_point, |pixel| self.input[pixel + channel]);
@@ -312,92 +355,6 @@ impl<'a> Spread<'a> {
                 totals[pixel] += i32::from(q);
             }
         }
-    }
-
-    /// Hands `count` columns from `cursor` on to `put`, some runs at a time.
-    #[cfg(not(core_class = "armv7em"))]
-    #[inline(always)]
-    fn each_run(
-        &self,
-        patches: &Patches,
-        Cursor { mut row, mut at, .. }: Cursor,
-        count: usize,
-        mut put: impl FnMut(&Columns<'_>, usize),
-    ) {
-        let mut left = count;
-        if let Some(corners) = patches.inside {
-            while left > 0 {
-                let now = left.min(COLUMNS_A_SUM);
-                let (first, run, gap) = (self.run - at, self.run, self.row_len - self.run);
-                let from = row * self.row_len + at;
-                // To the last column, so that none need ask how far the runs reach.
-                (row, at) = in_rows(row, at + now - 1, run);
-                at += 1;
-                let reach = row * self.row_len + at - from;
-                let sources = corners.map(|corner| &self.input[corner + from..][..reach]);
-                put(&Columns { sources, first, run, gap }, now);
-                left -= now;
-                if at == run {
-                    (row, at) = (row + 1, 0);
-                }
-            }
-            return;
-        }
-        let padding = [self.op.input.zero_point; 32];
-        while left > 0 {
-            let (column, channel) = (at / self.channels, at % self.channels);
-            let now = (self.channels - channel).min(left).min(padding.len());
-            let pixels = patches.corners.map(|corner| self.pixel(corner, row, column));
-            let sources =
-                pixels.map(|pixel| pixel.map_or(&padding[..now], |pixel| &self.input[pixel + channel..][..now]));
-            put(&Columns { sources, first: now, run: now, gap: 0 }, now);
-            left -= now;
-            at += now;
-            if at == self.run {
-                (row, at) = (row + 1, 0);
-            }
-        }
-    }
-
-    /// Columns that there are from `cursor` on, of `count` wanted.
-    #[cfg(not(core_class = "armv7em"))]
-    fn present(&self, cursor: Cursor, count: usize) -> usize {
-        count.min(self.run * usize::from(self.op.kernel[0]) - cursor.column)
-    }
-
-    /// The columns from `cursor` on as wide lanes want them.
-    #[cfg(not(core_class = "armv7em"))]
-    fn fill_wide(
-        &self,
-        patches: &Patches,
-        cursor: Cursor,
-        bits: usize,
-        columns: &mut [[u32; 2]],
-        totals: &mut [i32; PIXELS],
-    ) {
-        let present = self.present(cursor, columns.len());
-        let mut writer = Writer::new(columns, bits);
-        self.each_run(patches, cursor, present, |columns, count| writer.push(columns, count));
-        writer.finish(totals);
-    }
-
-    /// Sets of tables of the columns from `cursor` on.
-    #[cfg(not(core_class = "armv7em"))]
-    fn fill_tables(&self, patches: &Patches, cursor: Cursor, tables: &mut [u32], totals: &mut [i32; PIXELS]) {
-        let count = tables.len() / WORDS_A_TABLE * COLUMNS_A_TABLE;
-        if needed(Need::LooseChannels) && !self.channels.is_multiple_of(COLUMNS_A_TABLE) {
-            let columns = tables.len() - count * 2;
-            self.fill_wide(patches, cursor, 0, tables[columns..].as_chunks_mut::<2>().0, totals);
-            return build_tables(tables);
-        }
-        let present = self.present(cursor, count);
-        let (mut tables, behind) = tables.split_at_mut(present / COLUMNS_A_TABLE * WORDS_A_TABLE);
-        behind.fill(0);
-        self.each_run(patches, cursor, present, |columns, count| {
-            let (now, later) = core::mem::take(&mut tables).split_at_mut(count / COLUMNS_A_TABLE * WORDS_A_TABLE);
-            tables = later;
-            add_fields(totals, build_tables_of_quads(columns, now));
-        });
     }
 
     /// The first element of the input pixel at kernel position (`row`, `column`), `None` in the padding.

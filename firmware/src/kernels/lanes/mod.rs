@@ -6,6 +6,9 @@
 //! apart, so that the same instruction makes four products; the lower field is emptied before it can overflow into the
 //! upper one, after 16 columns of 2 bits or 128 of 1 bit.
 //!
+//! Convolutions keep the sums of their rows in scratch, strip by strip of their columns; under a pooling whose whole window fits the
+//! scratch, rows in single lanes go from activations to outputs one by one (`PooledRows`).
+//!
 //! `conv` and `dense` are plain Rust around the inner loops, which are assembly (`dsp`) on the cores that have it
 //! and plain Rust (`model`) elsewhere: so the host tests everything but the assembly, and a board tests that against
 //! [`super::portable`].
@@ -23,6 +26,8 @@ mod dsp_conv;
 mod dsp_dense;
 #[cfg(core_class = "armv7em")]
 mod dsp_finish;
+#[cfg(core_class = "armv7em")]
+mod dsp_pooled;
 #[cfg(core_class = "armv7em")]
 mod dsp_spread;
 // Cores without dual multiplications have assembly for a part of it.
@@ -49,11 +54,13 @@ use dsp_dense::run_band;
 #[cfg(core_class = "armv7em")]
 use dsp_finish::{largest_of_singles, largest_of_twins};
 #[cfg(core_class = "armv7em")]
-use dsp_spread::{gather, spread_runs};
+use dsp_pooled::PooledRows;
+#[cfg(core_class = "armv7em")]
+use dsp_spread::{Stream, gather};
+#[cfg(not(core_class = "armv7em"))]
+use model::{PooledRows, Stream, clear, gather, largest_of_singles, largest_of_twins, run_band};
 #[cfg(not(any(core_class = "armv7em", core_class = "armv7m", core_class = "armv6m")))]
 use model::{Shape, build_tables, build_tables_of_quads, pack, run_strip};
-#[cfg(not(core_class = "armv7em"))]
-use model::{clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_build::{build_tables, build_tables_of_quads};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
@@ -85,6 +92,16 @@ struct Strip<'a> {
     /// The sums to add to. A row has four, one a pixel; by tables, the first two of its words have two each. A twin has four of `a + b * 2^(16 - k)` and then four of `b`,
     /// `a` and `b` being the sums of its rows as stored.
     sums: &'a mut [i32],
+}
+
+/// The window of an output of a pooled convolution in single lanes.
+struct Pooled<'a> {
+    /// Those of a whole row's pairs, as a [`Strip`] has them.
+    activations: &'a [u32],
+    /// The sums of each pixel's activations.
+    totals: [i32; PIXELS],
+    /// Where the outputs of all rows go.
+    bytes: &'a mut [u8],
 }
 
 /// Whole groups of columns of four rows, or four twins, of a dense layer.

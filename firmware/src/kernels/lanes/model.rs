@@ -1,11 +1,14 @@
 //! The inner loops in plain Rust: what the assembly computes, for the host's tests of everything around it.
 
+use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
+use releq_shared::requantize::to_activation;
 
 use super::walk::{Line, pair_of};
 use super::wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, WORDS_A_TABLE_SET, by_tables, running_bits};
 use super::writer::Word;
-use super::{ABREAST, Band, Columns, PIXELS, Runs, Strip};
+use super::{ABREAST, Band, Columns, PIXELS, Pooled, Runs, Strip};
+use crate::kernels::Matrix;
 
 /// Adds a line's two sums to the `N` and `N` of a twin, or the one to the `N` of a single.
 fn add<const N: usize>(lanes: Lanes, sums: &mut [i32], at: usize, [first, second]: [i32; 2]) {
@@ -45,6 +48,36 @@ pub(super) fn run_strip(&Shape(lanes): &Shape, strip: Strip<'_>) {
         for pixel in 0..PIXELS {
             let found = line.sums(lanes, count, 0, |pair| activations[pair * PIXELS + pixel]);
             add::<PIXELS>(lanes, sums, pixel, found);
+        }
+    }
+}
+
+/// What the windows of a pooled layer have in common.
+pub(super) struct PooledRows<'a> {
+    op: &'a Conv2d<'a>,
+    lanes: Lanes,
+    matrix: &'a Matrix<'a>,
+}
+
+impl<'a> PooledRows<'a> {
+    pub(super) fn new(op: &'a Conv2d<'a>, lanes: Lanes, _: usize, matrix: &'a Matrix<'a>) -> Self {
+        Self { op, lanes, matrix }
+    }
+
+    pub(super) fn run(&self, window: Pooled<'_>) {
+        let Pooled { activations, totals, bytes } = window;
+        let Self { op, lanes, matrix } = *self;
+        let row_len = lanes.row_len(matrix.columns);
+        for (row, byte) in bytes.iter_mut().enumerate() {
+            let line = Line { weights: &matrix.codes[row * row_len..], abreast: 1, place: 0 };
+            let sums = [0, 1, 2, 3].map(|pixel| {
+                let [sum, _] =
+                    line.sums(lanes, activations.len() / PIXELS, 0, |pair| activations[pair * PIXELS + pixel]);
+                sum.wrapping_mul(2).wrapping_sub(totals[pixel].wrapping_mul(matrix.z))
+            });
+            let largest = sums.into_iter().fold(i32::MIN, i32::max).wrapping_add(matrix.bias[row]);
+            let value = matrix.scale(row).apply_to_channel(largest);
+            *byte = to_activation(value, op.output.zero_point, op.activation.min, op.activation.max);
         }
     }
 }
@@ -147,48 +180,66 @@ pub(super) fn run_band(band: Band<'_>) {
     }
 }
 
-/// Four sources, runs of whole quads with gaps between, to pairs of four words; adds their sums to `totals`.
-pub(super) fn spread_runs(
-    input: &[u8],
-    starts: [usize; PIXELS],
+/// Activations of four pixels that lie in runs of whole quads with gaps between.
+pub(super) struct Stream<'a> {
+    input: &'a [u8],
+    /// Where the next quad of each pixel is.
+    places: [usize; PIXELS],
+    /// Quads that are left of the run at hand.
+    left: usize,
     runs: Runs,
-    pairs: &mut [u32],
-    totals: Option<&mut [i32; PIXELS]>,
-) {
-    let mut found = [0; PIXELS];
-    for (pixel, start) in starts.into_iter().enumerate() {
-        let (mut at, mut left) = (start, runs.first);
-        for pairs in pairs.chunks_exact_mut(2 * PIXELS) {
-            if left == 0 {
-                (at, left) = (at + runs.gap, runs.run);
-            }
-            let quad = &input[at..at + 4];
-            pairs[pixel] = u32::from(quad[0]) | u32::from(quad[2]) << 16;
-            pairs[pixel + PIXELS] = u32::from(quad[1]) | u32::from(quad[3]) << 16;
-            found[pixel] += quad.iter().map(|&q| i32::from(q)).sum::<i32>();
-            (at, left) = (at + 4, left - 1);
-        }
-        debug_assert!(at - start == runs.reach(pairs.len() / (2 * PIXELS)));
+    /// Quads that are left.
+    quads: usize,
+}
+
+impl<'a> Stream<'a> {
+    /// `quads` of each pixel, the first of which are at `starts`.
+    pub(super) fn new(input: &'a [u8], starts: [usize; PIXELS], runs: Runs, quads: usize) -> Self {
+        debug_assert!(starts.iter().all(|start| start + runs.reach(quads) <= input.len()));
+        Self { input, places: starts, left: runs.first, runs, quads }
     }
-    if let Some(totals) = totals {
-        *totals = [0, 1, 2, 3].map(|pixel| totals[pixel] + found[pixel]);
+
+    /// Writes the next quads to pairs of four words; adds their sums to `totals`.
+    pub(super) fn spread(&mut self, pairs: &mut [u32], mut totals: Option<&mut [i32; PIXELS]>) {
+        for pairs in pairs.chunks_exact_mut(2 * PIXELS) {
+            self.quads -= 1;
+            if self.left == 0 {
+                self.left = self.runs.run;
+                self.places = self.places.map(|place| place + self.runs.gap);
+            }
+            self.left -= 1;
+            for (pixel, place) in self.places.iter_mut().enumerate() {
+                let quad = &self.input[*place..*place + 4];
+                *place += 4;
+                pairs[pixel] = u32::from(quad[0]) | u32::from(quad[2]) << 16;
+                pairs[pixel + PIXELS] = u32::from(quad[1]) | u32::from(quad[3]) << 16;
+                if let Some(totals) = &mut totals {
+                    totals[pixel] += quad.iter().map(|&q| i32::from(q)).sum::<i32>();
+                }
+            }
+        }
     }
 }
 
 /// Pairs gathered from where `offsets`, none beyond `reach`, say, from four places of `input` on; adds their sums to
-/// `totals`.
+/// `totals`. If asked to, leaves the high lane of the last pair empty.
 pub(super) fn gather(
     input: &[u8],
     corners: [usize; PIXELS],
     offsets: &[[u16; 2]],
     reach: usize,
+    lone: bool,
     pairs: &mut [u32],
     totals: &mut [i32; PIXELS],
 ) {
     debug_assert!(offsets.iter().flatten().all(|&offset| usize::from(offset) <= reach));
-    for (offsets, pairs) in offsets.iter().zip(pairs.chunks_exact_mut(PIXELS)) {
+    let lone = lone.then(|| offsets.len() - 1);
+    for (index, (offsets, pairs)) in offsets.iter().zip(pairs.chunks_exact_mut(PIXELS)).enumerate() {
         for pixel in 0..PIXELS {
-            let [low, high] = offsets.map(|offset| u32::from(input[corners[pixel] + usize::from(offset)]));
+            let [low, mut high] = offsets.map(|offset| u32::from(input[corners[pixel] + usize::from(offset)]));
+            if lone == Some(index) {
+                high = 0;
+            }
             pairs[pixel] = low | high << 16;
             totals[pixel] += (low + high) as i32;
         }

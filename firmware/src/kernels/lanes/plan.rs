@@ -2,9 +2,10 @@
 //!
 //! Scratch holds the activations of four pixels, spread to 16 bits, for some groups of columns (a *chunk*), and the
 //! sums of some rows (a *block*). Where the whole patch fits it is spread once and the rows are taken block by block;
-//! where it does not, every block goes through all chunks.
+//! where it does not, every block goes through all chunks. Under a pooling, sums of rows in single lanes are not kept at all if
+//! the whole patch fits.
 
-use releq_shared::blob::{Conv2d, Op};
+use releq_shared::blob::{Conv2d, Op, TensorKind};
 use releq_shared::layout::Lanes;
 
 use super::PIXELS;
@@ -12,18 +13,25 @@ use super::conv::{rows_at_once, unpacked_bytes};
 use super::expand::pairs_to_look_up;
 use super::wide::{COLUMNS_A_TABLE_SET, WORDS_A_TABLE_SET, by_tables, sets_at_once};
 use crate::kernels::CoreClass;
+use crate::needs::conv2d_of;
 
 /// Columns after which the lower fields of one-bit twins could overflow, in groups.
 const GROUPS_BETWEEN_FLUSHES: usize = 8;
 /// Scratch that a convolution may always ask for.
 const SCRATCH_AT_LEAST: usize = 544;
 
+/// Whether this build may finish each row before the next: in single lanes only.
+const FINISHES_ROWS_HERE: bool = match CoreClass::HERE {
+    CoreClass::ArmV7em => conv2d_of(3) || conv2d_of(4) || conv2d_of(5) || conv2d_of(8),
+    class => matches!(class, CoreClass::Portable),
+};
+
 /// The cut of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Pairs in a chunk: whole groups, or the whole row.
     pub(super) pairs: usize,
-    /// Rows, or twins, in a block.
+    /// Rows, or twins, in a block; none if each row is finished before the next.
     pub(super) lines: usize,
     /// Pairs in a strip: a chunk, or a part of the whole row.
     pub(super) strip: usize,
@@ -34,7 +42,18 @@ impl Plan {
     /// justify: a quarter of them, up to the next multiple of 32.
     pub(super) fn new(op: &Conv2d<'_>, lanes: Lanes) -> Self {
         let lines = rows_at_once(op).div_ceil(lanes.rows_per_word());
-        Self::within(scratch_budget(op), pairs_of(op, lanes), lines, lanes)
+        let (budget, pairs) = (scratch_budget(op), pairs_of(op, lanes));
+        let pools_bytes = op.pool.is_some() && op.output.kind == TensorKind::U8;
+        let finishes_rows = FINISHES_ROWS_HERE && pools_bytes && !lanes.is_wide() && lanes.rows_per_word() == 1;
+        if finishes_rows && pairs * words_a_pair(lanes) * 4 <= budget {
+            return Self { pairs, lines: 0, strip: pairs };
+        }
+        Self::within(budget, pairs, lines, lanes)
+    }
+
+    /// Whether each row is finished before the next.
+    pub(super) const fn finishes_rows(&self) -> bool {
+        FINISHES_ROWS_HERE && self.lines == 0
     }
 
     fn within(budget: usize, pairs: usize, lines: usize, lanes: Lanes) -> Self {
