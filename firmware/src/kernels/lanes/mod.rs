@@ -65,6 +65,7 @@ pub(crate) use conv::is_unpacked;
 pub use conv::{conv2d, pools};
 pub use dense::dense;
 pub(crate) use expand::has_short_reach;
+pub(super) use plan::scratch_budget;
 pub use plan::scratch_bytes;
 
 use releq_shared::layout::Lanes;

@@ -75,7 +75,7 @@ impl Plan {
 }
 
 /// Scratch that the layer's own tensors justify.
-pub(super) fn scratch_budget(op: &Conv2d<'_>) -> usize {
+pub(in crate::kernels) fn scratch_budget(op: &Conv2d<'_>) -> usize {
     let tensors = op.input.bytes().saturating_add(op.output.bytes());
     SCRATCH_AT_LEAST.max(usize::try_from(tensors / 4).map_or(usize::MAX, |len| len.next_multiple_of(32)))
 }

@@ -26,6 +26,8 @@ struct Arguments {
     /// From four windows and outputs to the next four, in bytes.
     next_windows: usize,
     next_bytes: usize,
+    /// Of the sums, negative for the right.
+    sums_left_by: i32,
 }
 
 /// Makes outputs of sums.
@@ -51,11 +53,12 @@ pub(super) fn finish(outputs: Outputs<'_>) {
         max: outputs.clamp.max.into(),
         next_windows: outputs.window_step * 4 * size_of::<i32>(),
         next_bytes: outputs.step * 4,
+        sums_left_by: 1 - outputs.scaled as i32,
     });
 }
 
 /// r1: sums, r2: totals, r3: outputs, r4: bias, r5: multiplier, r6: shift, r7: zero point, r8: lines of a window left, r9:
-/// gap, r10: columns of a window left, r11: in the sums, r12: in the totals; q4: offsets of windows, q5: of outputs, q6 and
+/// gap, r10: columns of a window left, r11: in the sums, r12: in the totals; q4: offsets of windows, q5: of outputs, q3: doubles sums, q6 and
 /// q7: the smallest and largest output.
 #[unsafe(naked)]
 extern "C" fn run(_: &Arguments) {
@@ -72,6 +75,8 @@ extern "C" fn run(_: &Arguments) {
         "ldrd r1, r2, [r0, #52]",
         "vdup.32 q6, r1",
         "vdup.32 q7, r2",
+        "ldr r1, [r0, #68]",
+        "vdup.32 q3, r1",
         "ldm.w r0, {{r1-r9}}",
         "ldr.w r10, [r0, #36]",
         "dlstp.32 lr, r10",
@@ -87,7 +92,7 @@ extern "C" fn run(_: &Arguments) {
         "vldrw.u32 q2, [r12, q4, uxtw #2]",
         "adds.w r11, r11, #4",
         "adds.w r12, r12, #4",
-        "vshl.i32 q1, q1, #1",
+        "vshl.u32 q1, q1, q3",
         "vadd.i32 q1, q1, q2",
         "vmax.s32 q0, q0, q1",
         "subs.w r10, r10, #1",
