@@ -8,12 +8,10 @@ use releq_shared::layout::Lanes;
 #[cfg(not(core_class = "armv7em"))]
 use super::{
     Columns, build_tables, build_tables_of_quads,
-    wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, by_tables, running_bits},
+    wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, running_bits, runs_by_tables},
     writer::{COLUMNS_A_SUM, Writer, add_fields},
 };
 use super::{PIXELS, Runs, gather, spread_runs};
-#[cfg(not(core_class = "armv7em"))]
-use crate::needs::conv2d_of;
 use crate::needs::{self, Need, needed};
 
 /// What all placements of a convolution have in common.
@@ -171,7 +169,7 @@ impl<'a> Spread<'a> {
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
             let mut unwanted = [0; PIXELS];
             let totals = totals.unwrap_or(&mut unwanted);
-            if (conv2d_of(1) || conv2d_of(2)) && by_tables(self.lanes) {
+            if runs_by_tables(self.lanes) {
                 self.fill_tables(patches, *cursor, pairs, totals);
                 return cursor.advance(pairs.len() / WORDS_A_TABLE * COLUMNS_A_TABLE, self.run);
             }

@@ -34,6 +34,8 @@ mod mul_build;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_conv;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+mod mul_fields;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_pack;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_table;
@@ -51,13 +53,15 @@ use dsp_finish::{largest_of_singles, largest_of_twins};
 #[cfg(core_class = "armv7em")]
 use dsp_spread::{gather, spread_runs};
 #[cfg(not(any(core_class = "armv7em", core_class = "armv7m", core_class = "armv6m")))]
-use model::{Shape, build_tables, build_tables_of_quads, pack, run_strip};
+use model::{Shape, build_tables, build_tables_of_quads, largest_of_fields, pack, run_strip};
 #[cfg(not(core_class = "armv7em"))]
 use model::{clear, gather, largest_of_singles, largest_of_twins, run_band, spread_runs};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_build::{build_tables, build_tables_of_quads};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_conv::{Shape, run_strip};
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+use mul_fields::largest_of_fields;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_pack::pack;
 
