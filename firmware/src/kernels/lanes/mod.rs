@@ -16,6 +16,7 @@ mod expand;
 mod finish;
 mod plan;
 mod wide;
+mod wide_dense;
 
 #[cfg(core_class = "armv7em")]
 mod dsp_conv;

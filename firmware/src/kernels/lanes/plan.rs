@@ -105,7 +105,10 @@ pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> Option<usize> {
             let offsets = pairs_to_look_up(op, lanes) * size_of::<[u16; 2]>();
             Some(Plan::new(op, lanes).scratch(lanes) + offsets + unpacked)
         }
-        Op::Dense(op) => super::dense::geometry(op, class).map(|_| 0),
+        Op::Dense(op) => {
+            let wide = || super::wide_dense::geometry(op, class);
+            super::dense::geometry(op, class).or_else(wide).map(|_| 0)
+        }
         Op::Pool(_) | Op::Add(_) => None,
     }
 }

@@ -145,18 +145,30 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// Their codes over so many columns from a first on: as they are if they are bytes or fill them, or else taken to `bytes`.
-    #[inline(never)]
-    fn codes<'b>(&self, [first, columns]: [usize; 2], bytes: &'b mut [u8]) -> Codes<'b>
+    #[inline(always)]
+    fn codes<'b>(&self, columns: [usize; 2], bytes: &'b mut [u8]) -> Codes<'b>
     where
         'a: 'b,
     {
-        let Self { matrix, stacks, pair } = *self;
-        let plane = stacks.lower(matrix.columns, pair[0]);
+        if self.stacks.lower_bits() == 8 {
+            let [first, columns] = columns;
+            return Codes::Apart(
+                self.pair.map(|row| &self.matrix.codes[row * self.matrix.columns + first..][..columns]),
+            );
+        }
+        self.narrow_codes(columns, bytes)
+    }
+
+    /// Codes that are no bytes.
+    #[inline(never)]
+    fn narrow_codes<'b>(&self, [first, columns]: [usize; 2], bytes: &'b mut [u8]) -> Codes<'b>
+    where
+        'a: 'b,
+    {
+        let Self { matrix, stacks, pair: [row, _] } = *self;
+        let plane = stacks.lower(matrix.columns, row);
         let of_plane = |plane: Plane| &matrix.codes[plane.start + first..][..columns];
         let bits = plane.bits;
-        if bits == 8 {
-            return Codes::Apart([of_plane(plane), of_plane(stacks.lower(matrix.columns, pair[1]))]);
-        }
         // So many adjacent bits of a plane, to bit `weight` and on.
         let field = |plane: Plane, bits: usize, weight: usize| Field {
             bytes: of_plane(plane),
@@ -166,7 +178,7 @@ impl<'a> Rows<'a> {
         };
         // The second row's bits follow in the same bytes of each plane.
         let next = |plane: Plane| Plane { shift: plane.shift + plane.bits, ..plane };
-        match (bits, stacks.upper(matrix.columns, pair[0])) {
+        match (bits, stacks.upper(matrix.columns, row)) {
             (4, None) => Codes::Together { bytes: of_plane(plane), split: bits },
             (_, None) => {
                 let bytes = &mut bytes[..columns];

@@ -18,6 +18,8 @@ struct Arguments {
     /// From the end of a window's line to the start of the next, in bytes.
     gap: usize,
     count: usize,
+    /// Of the sums, negative for the right.
+    sums_left_by: i32,
     columns: usize,
     window_step: usize,
     step: usize,
@@ -26,8 +28,6 @@ struct Arguments {
     /// From four windows and outputs to the next four, in bytes.
     next_windows: usize,
     next_bytes: usize,
-    /// Of the sums, negative for the right.
-    sums_left_by: i32,
 }
 
 /// Makes outputs of sums.
@@ -46,6 +46,7 @@ pub(super) fn finish(outputs: Outputs<'_>) {
         rows,
         gap: (outputs.line_len - columns) * size_of::<i32>(),
         count: outputs.count,
+        sums_left_by: 1 - outputs.scaled as i32,
         columns,
         window_step: outputs.window_step,
         step: outputs.step,
@@ -53,7 +54,6 @@ pub(super) fn finish(outputs: Outputs<'_>) {
         max: outputs.clamp.max.into(),
         next_windows: outputs.window_step * 4 * size_of::<i32>(),
         next_bytes: outputs.step * 4,
-        sums_left_by: 1 - outputs.scaled as i32,
     });
 }
 
@@ -68,17 +68,15 @@ extern "C" fn run(_: &Arguments) {
         "vpush {{d8-d15}}",
         "movs r2, #0",
         "vidup.u32 q0, r2, #1",
-        "ldr.w r1, [r0, #44]",
+        "ldrd r1, r2, [r0, #48]",
         "vmul.i32 q4, q0, r1",
-        "ldr.w r1, [r0, #48]",
-        "vmul.i32 q5, q0, r1",
-        "ldrd r1, r2, [r0, #52]",
+        "vmul.i32 q5, q0, r2",
+        "ldrd r1, r2, [r0, #56]",
         "vdup.32 q6, r1",
         "vdup.32 q7, r2",
-        "ldr r1, [r0, #68]",
-        "vdup.32 q3, r1",
         "ldm.w r0, {{r1-r9}}",
-        "ldr.w r10, [r0, #36]",
+        "ldrd r10, lr, [r0, #36]",
+        "vdup.32 q3, lr",
         "dlstp.32 lr, r10",
         "2:",
         "ldr.w r8, [r0, #28]",
@@ -86,7 +84,7 @@ extern "C" fn run(_: &Arguments) {
         "mov r11, r1",
         "mov r12, r2",
         "3:",
-        "ldr.w r10, [r0, #40]",
+        "ldr.w r10, [r0, #44]",
         "4:",
         "vldrw.u32 q1, [r11, q4, uxtw #2]",
         "vldrw.u32 q2, [r12, q4, uxtw #2]",
@@ -109,7 +107,7 @@ extern "C" fn run(_: &Arguments) {
         "vmax.s32 q0, q0, q6",
         "vmin.s32 q0, q0, q7",
         "vstrb.32 q0, [r3, q5]",
-        "ldrd r8, r10, [r0, #60]",
+        "ldrd r8, r10, [r0, #64]",
         "add r1, r8",
         "add r2, r8",
         "add r3, r10",
