@@ -111,6 +111,8 @@ impl Stacks {
     }
 
     /// Reads the codes of a row from column `first` on, as many as there are places for.
+    // Out of line, for the sake of the readers of other layouts beside it on small cores.
+    #[inline(never)]
     pub(super) fn unpack_row(self, section: &[u8], columns: usize, row: usize, first: usize, codes: &mut [u8]) {
         for (code, column) in codes.iter_mut().zip(first..) {
             *code = self.code_at(section, columns, row, column);

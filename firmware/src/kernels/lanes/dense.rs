@@ -27,7 +27,9 @@ pub(super) fn geometry(op: &Dense<'_>, class: CoreClass) -> Option<Lanes> {
 
 /// Runs a dense layer if it is one for these kernels; returns whether it was.
 pub fn dense(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, places: &mut Places<'_>) -> bool {
-    let Some(lanes) = geometry(op, class) else { return wide_dense::dense(class, op, matrix, places) };
+    let Some(lanes) = geometry(op, class) else {
+        return !cfg!(core_class = "armv7em") && wide_dense::dense(class, op, matrix, places);
+    };
     let input = places.input;
     let mut sink = Sink::new(places.output, &op.output, op.activation);
     let total = portable::sum_of_activations(input);
