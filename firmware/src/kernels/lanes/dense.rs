@@ -15,6 +15,9 @@ const LARGEST_GROUP: usize = 10;
 /// Words of four lines that are copied at a time.
 const WORDS: usize = 16;
 
+/// Whether this build runs dense layers in wide lanes.
+const WIDE_HERE: bool = matches!(CoreClass::HERE, CoreClass::ArmV7m | CoreClass::Portable);
+
 /// The geometry of a dense layer that this module runs on a core of some class.
 pub(super) fn geometry(op: &Dense<'_>, class: CoreClass) -> Option<Lanes> {
     match op.weights.layout {
@@ -28,7 +31,7 @@ pub(super) fn geometry(op: &Dense<'_>, class: CoreClass) -> Option<Lanes> {
 /// Runs a dense layer if it is one for these kernels; returns whether it was.
 pub fn dense(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, places: &mut Places<'_>) -> bool {
     let Some(lanes) = geometry(op, class) else {
-        return !cfg!(core_class = "armv7em") && wide_dense::dense(class, op, matrix, places);
+        return WIDE_HERE && wide_dense::dense(class, op, matrix, places);
     };
     let input = places.input;
     let mut sink = Sink::new(places.output, &op.output, op.activation);

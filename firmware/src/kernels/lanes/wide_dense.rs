@@ -1,4 +1,4 @@
-//! Dense layers in wide lanes, for cores without dual multiplications: two rows at a time, a multiplication a weight.
+//! Dense layers in wide lanes, for Cortex-M3: two rows at a time, a multiplication a weight.
 //!
 //! Of up to 5 bits the duo layout is faster ([`crate::kernels`]), but takes more bytes where rows do not come in fours.
 
@@ -15,9 +15,8 @@ const PAIR: usize = 2;
 /// The geometry of a dense layer that this module runs on a core of some class.
 pub(super) fn geometry(op: &Dense<'_>, class: CoreClass) -> Option<Lanes> {
     match (op.weights.layout, class) {
-        (Layout::WideRows, CoreClass::ArmV6m | CoreClass::ArmV7m) if op.weights.bits.get() > 2 => {
-            Lanes::wide(op.weights.bits)
-        }
+        // Not on Cortex-M0, whose smallest flashes have no room for it.
+        (Layout::WideRows, CoreClass::ArmV7m) if op.weights.bits.get() > 2 => Lanes::wide(op.weights.bits),
         _ => None,
     }
 }
