@@ -100,6 +100,7 @@ fn relieve(sums: &mut [i32]) {
 }
 
 /// Turns the two words of sums and the two of counts into a row's four sums.
+#[cfg(not(core_class = "armv7em"))]
 pub(super) fn settle(sums: &mut [i32]) {
     for row in bytemuck::cast_slice_mut::<i32, [u32; PIXELS]>(sums) {
         let [low, high, low_count, high_count] = *row;
