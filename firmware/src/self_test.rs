@@ -138,7 +138,10 @@ fn check_dense(class: CoreClass, random: &mut Random, memory: &mut [u8]) -> Resu
         input: tensor(inputs, TensorKind::U8),
         output: tensor(outputs, kind),
         activation: activation(random),
-        weights: weights(random, [Layout::LaneQuads, Layout::TwinQuads, Layout::Duos, Layout::Stacks]),
+        weights: weights(
+            random,
+            [Layout::LaneQuads, Layout::TwinQuads, Layout::Duos, Layout::WideRows, Layout::Stacks],
+        ),
     };
     let mut pieces = Pieces(memory);
     let matrix = matrix(random, &mut pieces, &op.weights, outputs as usize, inputs as usize);
@@ -159,12 +162,10 @@ fn activation(random: &mut Random) -> Activation {
 }
 
 /// Weights of one of the layouts that hold them, or now and then of the bitstream, without sections.
-fn weights(random: &mut Random, layouts: [Layout; 4]) -> Weights {
+fn weights<const N: usize>(random: &mut Random, layouts: [Layout; N]) -> Weights {
     let bits = Bitwidth::all().nth(random.within(0..=7) as usize).unwrap_or(Bitwidth::MAX);
-    let layout = match random.within(0..=12) {
-        n @ 0..=11 if layouts[n as usize / 3].holds(bits) => layouts[n as usize / 3],
-        _ => Layout::Bitstream,
-    };
+    let chosen = layouts.get(random.within(0..=3 * N as u32) as usize / 3);
+    let layout = chosen.copied().filter(|layout| layout.holds(bits)).unwrap_or(Layout::Bitstream);
     let z = random.within(0..=2 * u32::from(bits.max_code())) as u16;
     Weights { bits, z, layout, codes: Section::default(), channels: ChannelTable::default() }
 }

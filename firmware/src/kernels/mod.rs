@@ -289,9 +289,12 @@ fn high_word(a: i32, b: i32) -> i32 {
 /// Requantises every `stride`th accumulator to bytes, as many as there are.
 #[cfg(not(core_class = "armv7em"))]
 fn outputs(sums: &[i32], stride: usize, scales: &Scales<'_>, zero_point: u8, clamp: Activation, bytes: &mut [u8]) {
-    for (row, (&sum, byte)) in sums.iter().step_by(stride).zip(bytes).enumerate() {
-        let value = scales.apply(row, sum) + i32::from(zero_point);
+    let rows = scales.bias.iter().zip(scales.multiplier).zip(scales.shift);
+    let mut at = 0;
+    for (((&bias, &multiplier), &shift), byte) in rows.zip(bytes) {
+        let value = scaled(sums[at].wrapping_add(bias), multiplier, shift) + i32::from(zero_point);
         *byte = value.max(clamp.min.into()).min(clamp.max.into()) as u8;
+        at += stride;
     }
 }
 

@@ -32,7 +32,8 @@ pub enum Layout {
     TwinRows,
     /// [`Lanes::twin`], four twins abreast: dense layers of 1 and 2 bits on cores with dual multiplications.
     TwinQuads,
-    /// [`Lanes::wide`], row after row: convolutions on cores without dual multiplications.
+    /// [`Lanes::wide`], row after row: convolutions on cores without dual multiplications, and dense layers of 3 bits and more that
+    /// [`Layout::Duos`] would make too large.
     WideRows,
     /// [`Duo`]: dense layers on cores without dual multiplications.
     Duos,

@@ -13,6 +13,8 @@ use crate::Bitwidth;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stacks {
     bits: usize,
+    /// Of the lower plane, which has all of them if there is no upper one.
+    lower_bits: usize,
 }
 
 /// Where the codes of a row are in one of its planes.
@@ -46,7 +48,8 @@ impl Stacks {
     #[must_use]
     pub const fn new(bits: Bitwidth) -> Option<Self> {
         match bits.get() {
-            1..=5 | 8 => Some(Self { bits: bits.get() as usize }),
+            bits @ (3 | 5) => Some(Self { bits: bits as usize, lower_bits: bits as usize - 1 }),
+            bits @ (1..=4 | 8) => Some(Self { bits: bits as usize, lower_bits: bits as usize }),
             _ => None,
         }
     }
@@ -54,22 +57,22 @@ impl Stacks {
     /// Bits of the lower plane.
     #[must_use]
     pub const fn lower_bits(self) -> usize {
-        if self.has_upper() { self.bits - 1 } else { self.bits }
+        self.lower_bits
     }
 
     /// Whether there is an upper plane, which has one bit.
     #[must_use]
     pub const fn has_upper(self) -> bool {
-        matches!(self.bits, 3 | 5)
+        self.bits != self.lower_bits
     }
 
     /// Where the codes of a row are in its lower plane.
     #[must_use]
     pub const fn lower(self, columns: usize, row: usize) -> Plane {
         let bits = self.lower_bits();
-        let stack = self.has_upper() as usize + row % ROWS / (ROWS / bits);
-        let start = (row / ROWS * self.bits + stack) * columns;
-        Plane { start, shift: row % (ROWS / bits) * bits, bits }
+        let bit = row % ROWS * bits;
+        let stack = self.has_upper() as usize + bit / 8;
+        Plane { start: (row / ROWS * self.bits + stack) * columns, shift: bit % 8, bits }
     }
 
     /// Where those in its upper plane are.
@@ -108,6 +111,8 @@ impl Stacks {
     }
 
     /// Reads the codes of a row from column `first` on, as many as there are places for.
+    // Out of line, for the sake of the readers of other layouts beside it on small cores.
+    #[inline(never)]
     pub(super) fn unpack_row(self, section: &[u8], columns: usize, row: usize, first: usize, codes: &mut [u8]) {
         for (code, column) in codes.iter_mut().zip(first..) {
             *code = self.code_at(section, columns, row, column);

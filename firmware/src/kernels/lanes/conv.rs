@@ -10,11 +10,11 @@ use releq_shared::layout::{Lanes, Layout};
 use super::expand::{Spread, Window, pairs_to_look_up};
 use super::finish::Correction;
 use super::plan::{Plan, pairs_of, scratch_budget, words_a_pair};
-use super::wide::{Fields, by_tables, settle};
+use super::wide::{Fields, runs_by_tables};
 use super::{PIXELS, Pooled, PooledRows, Shape, Strip, clear, run_strip};
 use crate::arena::Places;
 use crate::kernels::{CoreClass, Matrix, Sink};
-use crate::needs::{self, Need, conv2d_of, needed};
+use crate::needs::{self, Need, needed};
 
 /// Whether a pooling fits the four pixels that are computed together.
 #[must_use]
@@ -238,7 +238,7 @@ impl Layer<'_> {
         let Self { lanes, matrix, plan, row_len, .. } = *self;
         let patches = self.spread.patches(window, position);
         let whole = plan.pairs == self.pairs;
-        let by_tables = (conv2d_of(1) || conv2d_of(2)) && by_tables(lanes);
+        let by_tables = runs_by_tables(lanes);
         let mut totals = [0; PIXELS];
         let mut line = 0;
         while line < self.lines {
@@ -266,9 +266,6 @@ impl Layer<'_> {
                 weights += self.strip_len;
                 left -= len;
                 at += if whole { len } else { 0 };
-            }
-            if by_tables {
-                settle(sums);
             }
             put(line * lanes.rows_per_word(), sums, &Correction::new(lanes, matrix.z, totals));
             line += lines;

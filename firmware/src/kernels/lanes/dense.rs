@@ -6,7 +6,7 @@ use releq_shared::blob::Dense;
 use releq_shared::layout::{Lanes, Layout};
 
 use super::finish::Correction;
-use super::{ABREAST, Band, run_band};
+use super::{ABREAST, Band, run_band, wide_dense};
 use crate::arena::Places;
 use crate::kernels::{CoreClass, Matrix, Sink, portable};
 
@@ -14,6 +14,9 @@ use crate::kernels::{CoreClass, Matrix, Sink, portable};
 const LARGEST_GROUP: usize = 10;
 /// Words of four lines that are copied at a time.
 const WORDS: usize = 16;
+
+/// Whether this build runs dense layers in wide lanes.
+const WIDE_HERE: bool = matches!(CoreClass::HERE, CoreClass::ArmV7m | CoreClass::Portable);
 
 /// The geometry of a dense layer that this module runs on a core of some class.
 pub(super) fn geometry(op: &Dense<'_>, class: CoreClass) -> Option<Lanes> {
@@ -27,7 +30,9 @@ pub(super) fn geometry(op: &Dense<'_>, class: CoreClass) -> Option<Lanes> {
 
 /// Runs a dense layer if it is one for these kernels; returns whether it was.
 pub fn dense(class: CoreClass, op: &Dense<'_>, matrix: &Matrix<'_>, places: &mut Places<'_>) -> bool {
-    let Some(lanes) = geometry(op, class) else { return false };
+    let Some(lanes) = geometry(op, class) else {
+        return WIDE_HERE && wide_dense::dense(class, op, matrix, places);
+    };
     let input = places.input;
     let mut sink = Sink::new(places.output, &op.output, op.activation);
     let total = portable::sum_of_activations(input);

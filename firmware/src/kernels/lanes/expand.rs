@@ -7,7 +7,7 @@ use releq_shared::blob::Conv2d;
 use releq_shared::layout::Lanes;
 
 #[cfg(not(core_class = "armv7em"))]
-use super::wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, by_tables, running_bits};
+use super::wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, running_bits, runs_by_tables};
 use super::{PIXELS, Runs, Stream, gather};
 #[cfg(not(core_class = "armv7em"))]
 use crate::needs::conv2d_of;
@@ -230,7 +230,7 @@ impl<'a> Spread<'a> {
     fn fill_columns(&self, patches: &Patches, cursor: &mut Cursor, pairs: &mut [u32], totals: &mut [i32; PIXELS]) {
         #[cfg(not(core_class = "armv7em"))]
         if cfg!(any(core_class = "armv6m", core_class = "armv7m")) || self.lanes.is_wide() {
-            if TABLES_ONLY || (TABLES_HERE && by_tables(self.lanes)) {
+            if TABLES_ONLY || runs_by_tables(self.lanes) {
                 self.fill_tables(patches, *cursor, pairs, totals);
                 return cursor.advance(pairs.len() / WORDS_A_TABLE * COLUMNS_A_TABLE, self.run);
             }

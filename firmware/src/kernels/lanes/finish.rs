@@ -3,6 +3,11 @@
 use releq_shared::layout::Lanes;
 
 use super::{PIXELS, largest_of_singles, largest_of_twins};
+#[cfg(not(core_class = "armv7em"))]
+use super::{
+    largest_of_fields,
+    wide::{runs_by_tables, settle},
+};
 
 /// What is left to do with the sums of four pixels, beyond doubling them: `z * sum(q)` is taken off, and the second row
 /// of a twin, whose codes are stored as signed, gets back what that took.
@@ -52,6 +57,10 @@ impl Correction {
     /// Takes the sums of some rows, as strips make them, to the accumulators (less the bias) of their four pixels, in
     /// place: four a row.
     pub(super) fn of_each(&self, lanes: Lanes, sums: &mut [i32]) {
+        #[cfg(not(core_class = "armv7em"))]
+        if runs_by_tables(lanes) {
+            settle(sums);
+        }
         let lower_field = 16 - lanes.bits() as u32;
         if lanes.rows_per_word() == 1 {
             for sums in sums.as_chunks_mut::<PIXELS>().0 {
@@ -78,6 +87,10 @@ impl Correction {
     /// As [`Self::of_each`], but keeps the largest of each row's four only, at the front: one a row. Requantisation is
     /// monotonic, so the largest output is that of the largest accumulator.
     pub(super) fn of_largest(&self, lanes: Lanes, sums: &mut [i32]) {
+        #[cfg(not(core_class = "armv7em"))]
+        if runs_by_tables(lanes) {
+            return largest_of_fields(&self.first, sums);
+        }
         if lanes.rows_per_word() == 1 {
             largest_of_singles(&self.first, sums);
         } else {

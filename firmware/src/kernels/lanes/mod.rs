@@ -19,6 +19,7 @@ mod expand;
 mod finish;
 mod plan;
 mod wide;
+mod wide_dense;
 
 #[cfg(core_class = "armv7em")]
 mod dsp_conv;
@@ -38,6 +39,8 @@ mod model;
 mod mul_build;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_conv;
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+mod mul_fields;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 mod mul_pack;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
@@ -60,11 +63,13 @@ use dsp_spread::{Stream, gather};
 #[cfg(not(core_class = "armv7em"))]
 use model::{PooledRows, Stream, clear, gather, largest_of_singles, largest_of_twins, run_band};
 #[cfg(not(any(core_class = "armv7em", core_class = "armv7m", core_class = "armv6m")))]
-use model::{Shape, build_tables, build_tables_of_quads, pack, run_strip};
+use model::{Shape, build_tables, build_tables_of_quads, largest_of_fields, pack, run_strip};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_build::{build_tables, build_tables_of_quads};
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_conv::{Shape, run_strip};
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+use mul_fields::largest_of_fields;
 #[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
 use mul_pack::pack;
 
@@ -72,6 +77,7 @@ pub(crate) use conv::is_unpacked;
 pub use conv::{conv2d, pools};
 pub use dense::dense;
 pub(crate) use expand::has_short_reach;
+pub(super) use plan::scratch_budget;
 pub use plan::scratch_bytes;
 
 use releq_shared::layout::Lanes;

@@ -5,7 +5,7 @@ use releq_shared::layout::Lanes;
 use releq_shared::requantize::to_activation;
 
 use super::walk::{Line, pair_of};
-use super::wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, WORDS_A_TABLE_SET, by_tables, running_bits};
+use super::wide::{COLUMNS_A_TABLE, WORDS_A_TABLE, WORDS_A_TABLE_SET, by_tables, running_bits, settle};
 use super::writer::Word;
 use super::{ABREAST, Band, Columns, PIXELS, Pooled, Runs, Strip};
 use crate::kernels::Matrix;
@@ -251,6 +251,12 @@ pub(super) fn largest_of_singles(corrections: &[i32; PIXELS], sums: &mut [i32]) 
     for row in 0..sums.len() / PIXELS {
         sums[row] = largest(sums, row * PIXELS, corrections, 0);
     }
+}
+
+/// As [`largest_of_singles`], from sums that tables have made.
+pub(super) fn largest_of_fields(corrections: &[i32; PIXELS], sums: &mut [i32]) {
+    settle(sums);
+    largest_of_singles(corrections, sums);
 }
 
 /// Replaces the eight sums of each twin of `bits` by the largest of `2 sum - correction` of each of its two rows, at the

@@ -11,7 +11,7 @@ use core::arch::naked_asm;
 use releq_shared::layout::Lanes;
 
 use super::mul_table::run_look_up;
-use super::wide::by_tables;
+use super::wide::runs_by_tables;
 use super::{PIXELS, Strip};
 use crate::needs;
 
@@ -98,7 +98,7 @@ impl Shape {
 extern "C" fn idle(_: &Arguments) {}
 
 pub(super) fn run_strip(shape: &Shape, strip: Strip<'_>) {
-    if (needs::conv2d_of(1) || needs::conv2d_of(2)) && by_tables(shape.lanes) {
+    if runs_by_tables(shape.lanes) {
         return run_look_up(shape.lanes, strip);
     }
     let Strip { activations, weights, row_len, sums } = strip;

@@ -46,27 +46,30 @@ pub(super) fn run_look_up(lanes: Lanes, strip: Strip<'_>) {
     }
 }
 
-/// Takes the entry to which four codes, from bit `$at` + 3 of their word on, point in the table at r0.
+/// Loads the entry to which four codes, from bit `$at` + 3 of their word on, point in a table.
 #[cfg(core_class = "armv6m")]
 macro_rules! entry {
-    (lsls $at:literal) => {
-        concat!("lsls r2, r1, #", $at, "\nands r2, r3\nadds r2, r2, r0")
+    (lsls $at:literal, $table:literal, $low:literal, $high:literal) => {
+        concat!("lsls r2, r1, #", $at, "\n", entry!($table, $low, $high))
     };
-    ($at:literal) => {
-        concat!("lsrs r2, r1, #", $at, "\nands r2, r3\nadds r2, r2, r0")
+    (lsrs $at:literal, $table:literal, $low:literal, $high:literal) => {
+        concat!("lsrs r2, r1, #", $at, "\n", entry!($table, $low, $high))
+    };
+    ($table:literal, $low:literal, $high:literal) => {
+        concat!("ands r2, r3\nadd r2, ", $table, "\nldm r2!, {{", $low, ", ", $high, "}}")
     };
 }
 
-/// Adds the entry that r2 points to.
+/// Adds such an entry.
 #[cfg(core_class = "armv6m")]
 macro_rules! add {
-    () => {
-        "ldm r2!, {{r6, r7}}\nadds r4, r4, r6\nadds r5, r5, r7"
+    ($shift:ident $at:literal, $table:literal) => {
+        concat!(entry!($shift $at, $table, "r6", "r7"), "\nadds r4, r4, r6\nadds r5, r5, r7")
     };
 }
 
-/// r0: table, r1: codes, r2: entry, r3: mask, r4 and r5: sums of two fields, r6 and r7: looked up, r8: weights, r9: first
-/// table, r10: sums in memory, r11: their end, r12: bytes from row to row.
+/// r0: sums in memory, r1: codes, r2: entry, r3: mask, r4 and r5: sums of two fields, r6 and r7: looked up, r8 to r11: tables,
+/// r12: bytes from row to row, lr: weights, [sp]: end of sums.
 #[cfg(core_class = "armv6m")]
 macro_rules! look_up {
     ($name:ident, $($row:expr),+) => {
@@ -80,22 +83,29 @@ macro_rules! look_up {
                 "mov r7, r11",
                 "push {{r4-r7}}",
                 "ldm r0!, {{r1-r5}}",
-                "mov r0, r2",
-                "mov r8, r1",
-                "mov r9, r2",
-                "mov r10, r3",
-                "mov r11, r4",
+                "mov r0, r3",
+                "push {{r4}}",
                 "mov r12, r5",
+                "mov lr, r1",
+                "mov r8, r2",
+                "adds r2, #128",
+                "mov r9, r2",
+                "adds r2, #128",
+                "mov r10, r2",
+                "adds r2, #128",
+                "mov r11, r2",
                 "movs r3, #120",
                 // Sixteen columns of a row.
                 "2:",
-                "mov r2, r8",
+                "mov r2, lr",
+                "add lr, r12",
                 $($row,)+
-                "adds r2, #8",
-                "mov r10, r2",
-                "add r8, r12",
-                "cmp r2, r11",
+                "stm r0!, {{r4, r5}}",
+                "adds r0, #8",
+                "ldr r2, [sp]",
+                "cmp r0, r2",
                 "bne 2b",
+                "add sp, #4",
                 "pop {{r4-r7}}",
                 "mov r8, r4",
                 "mov r9, r5",
@@ -110,49 +120,27 @@ macro_rules! look_up {
 #[cfg(core_class = "armv6m")]
 look_up!(
     look_up1,
-    "ldrh r1, [r2]\nmov r2, r10\nldm r2!, {{r4, r5}}",
-    entry!(lsls "3"),
-    add!(),
-    "adds r0, #128",
-    entry!("1"),
-    add!(),
-    "adds r0, #128",
-    entry!("5"),
-    add!(),
-    "adds r0, #128",
-    entry!("9"),
-    add!(),
-    "mov r0, r9\nmov r2, r10\nstm r2!, {{r4, r5}}"
+    "ldrh r1, [r2]\nldr r4, [r0]\nldr r5, [r0, #4]",
+    add!(lsls "3", "r8"),
+    add!(lsrs "1", "r9"),
+    add!(lsrs "5", "r10"),
+    add!(lsrs "9", "r11")
 );
-// The upper bits first, table by table, which count double; then the lower bits on the way back.
+// The upper bits first, which count double.
 #[cfg(core_class = "armv6m")]
 look_up!(
     look_up2,
     "ldr r1, [r2]",
-    entry!("13"),
-    "ldm r2!, {{r4, r5}}",
-    "adds r0, #128",
-    entry!("17"),
-    add!(),
-    "adds r0, #128",
-    entry!("21"),
-    add!(),
-    "adds r0, #128",
-    entry!("25"),
-    add!(),
+    entry!(lsrs "13", "r8", "r4", "r5"),
+    add!(lsrs "17", "r9"),
+    add!(lsrs "21", "r10"),
+    add!(lsrs "25", "r11"),
     "adds r4, r4, r4\nadds r5, r5, r5",
-    entry!("9"),
-    add!(),
-    "subs r0, #128",
-    entry!("5"),
-    add!(),
-    "subs r0, #128",
-    entry!("1"),
-    add!(),
-    "subs r0, #128",
-    entry!(lsls "3"),
-    add!(),
-    "mov r2, r10\nldm r2!, {{r6, r7}}\nadds r4, r4, r6\nadds r5, r5, r7\nsubs r2, #8\nstm r2!, {{r4, r5}}"
+    add!(lsls "3", "r8"),
+    add!(lsrs "1", "r9"),
+    add!(lsrs "5", "r10"),
+    add!(lsrs "9", "r11"),
+    "ldr r6, [r0]\nldr r7, [r0, #4]\nadds r4, r4, r6\nadds r5, r5, r7"
 );
 
 /// Loads the entry to which four codes, shifted as `$shift` says, point in the table at `$table`.

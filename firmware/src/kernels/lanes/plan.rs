@@ -72,7 +72,10 @@ impl Plan {
         const START: usize = 16;
         let mut best = Self { pairs: group, lines: 1, strip: group };
         let mut least = usize::MAX;
-        for blocks in 1..=lines.min(8) {
+        // With fewer blocks than these not even one group has room beside the sums; where they are many, more would be too slow.
+        let most_lines = (budget.saturating_sub(group * pair_len) / line_len).max(1);
+        let fewest = lines.div_ceil(most_lines);
+        for blocks in fewest..=lines.min(fewest.max(8)) {
             let lines_a_block = lines.div_ceil(blocks);
             let left = budget.saturating_sub(lines_a_block * line_len);
             let chunk = (left / (group * pair_len) * group).min(longest);
@@ -94,7 +97,7 @@ impl Plan {
 }
 
 /// Scratch that the layer's own tensors justify.
-pub(super) fn scratch_budget(op: &Conv2d<'_>) -> usize {
+pub(in crate::kernels) fn scratch_budget(op: &Conv2d<'_>) -> usize {
     let tensors = op.input.bytes().saturating_add(op.output.bytes());
     SCRATCH_AT_LEAST.max(usize::try_from(tensors / 4).map_or(usize::MAX, |len| len.next_multiple_of(32)))
 }
@@ -121,7 +124,10 @@ pub fn scratch_bytes(op: &Op<'_>, class: CoreClass) -> Option<usize> {
             let offsets = pairs_to_look_up(op, lanes) * size_of::<[u16; 2]>();
             Some(Plan::new(op, lanes).scratch(lanes) + offsets + unpacked)
         }
-        Op::Dense(op) => super::dense::geometry(op, class).map(|_| 0),
+        Op::Dense(op) => {
+            let wide = || super::wide_dense::geometry(op, class);
+            super::dense::geometry(op, class).or_else(wide).map(|_| 0)
+        }
         Op::Pool(_) | Op::Add(_) => None,
     }
 }
@@ -142,6 +148,11 @@ mod tests {
                             let plan = Plan::within(budget, pairs, lines, lanes);
                             assert!(plan.scratch(lanes) <= budget, "{plan:?} {lanes:?} {pairs} {lines} {budget}");
                             assert!(plan.lines > 0 && plan.strip > 0);
+                            // As few blocks as there can be, unless whole rows are at hand.
+                            let (group, pair_len) = (lanes.pairs_per_group(), words_a_pair(lanes) * 4);
+                            let most = (budget - group * pair_len) / (lanes.rows_per_word() * PIXELS * 4);
+                            let fewest = lines.div_ceil(most);
+                            assert!(plan.pairs == pairs || lines.div_ceil(plan.lines) <= fewest.max(8));
                             assert!(plan.pairs == pairs || plan.pairs.is_multiple_of(lanes.pairs_per_group()));
                         }
                     }

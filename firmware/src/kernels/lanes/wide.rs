@@ -16,11 +16,14 @@
 //! Codes of 1 and 2 bits need no multiplication: for each four columns a table has the two words of every sum of some of
 //! their `a`, to be looked up by four codes of one bit at once, or by the lower and by the upper bits of four codes of two.
 //! Four tables, of sixteen columns, are a set. Their sums stay in the two words, in which they are added, and are relieved
-//! of their upper bits ([`relieve`]) before they can grow out of 16.
+//! of their upper bits (`relieve`) before they can grow out of 16.
 
 use releq_shared::layout::Lanes;
 
 use super::PIXELS;
+#[cfg(core_class = "armv6m")]
+use super::mul_fields::relieve;
+use crate::needs::conv2d_of;
 
 /// Columns of a table.
 #[cfg(not(core_class = "armv7em"))]
@@ -35,6 +38,11 @@ pub(super) const WORDS_A_TABLE_SET: usize = 4 * WORDS_A_TABLE;
 /// Whether convolutions in these lanes go by tables.
 pub(super) const fn by_tables(lanes: Lanes) -> bool {
     lanes.is_wide() && lanes.bits() <= 2
+}
+
+/// The same, where this build has such convolutions.
+pub(super) const fn runs_by_tables(lanes: Lanes) -> bool {
+    (conv2d_of(1) || conv2d_of(2)) && by_tables(lanes)
 }
 
 /// By how many bits the activations of columns depend on one another, 0 if they stand for themselves.
@@ -80,6 +88,7 @@ impl Fields {
 
 /// Of each row's four words the first two are four sums of 16 bits. Moves the two uppermost bits of each to a count of such
 /// bits in the same place of the other two words; with it a sum has 30 bits, as many as any layer's has.
+#[cfg(not(core_class = "armv6m"))]
 fn relieve(sums: &mut [i32]) {
     for row in bytemuck::cast_slice_mut::<i32, [u32; PIXELS]>(sums) {
         for pair in 0..2 {
@@ -91,6 +100,7 @@ fn relieve(sums: &mut [i32]) {
 }
 
 /// Turns the two words of sums and the two of counts into a row's four sums.
+#[cfg(not(core_class = "armv7em"))]
 pub(super) fn settle(sums: &mut [i32]) {
     for row in bytemuck::cast_slice_mut::<i32, [u32; PIXELS]>(sums) {
         let [low, high, low_count, high_count] = *row;

@@ -1,10 +1,13 @@
 //! Convolutions: a row of outputs at a time, or a block of one, two output channels at a time.
 
 use releq_shared::blob::{Conv2d, Op};
-use releq_shared::layout::Stacks;
+use releq_shared::layout::{Plane, Stacks};
 
 use super::plan::{self, Plan};
-use super::{Field, Line, Outputs, PAIR, copy_patches, expand, finish, sum_products, sum_totals};
+use super::{
+    Codes, Field, Line, Lines, Outputs, PAIR, Products, add, copy_patches, expand, expand_apart, expand_together,
+    finish, sum_totals,
+};
 use crate::arena::Places;
 use crate::kernels::{CoreClass, Matrix};
 
@@ -72,47 +75,48 @@ impl Layer<'_> {
         let Self { op, matrix, stacks, plan, .. } = *self;
         let columns = plan.columns;
         let pixels = plan.line_len(count);
-        let lines = usize::from(plan.pool.size[0]);
         let step = usize::from(op.stride[1]) * usize::from(op.input.channels);
-        let first = x * usize::from(plan.pool.stride[1]) * step;
-        let of_rows = |line: usize| Line {
-            activations: &rows[first + line * usize::from(op.stride[0]) * plan.row_len..],
-            pixels,
-            step,
-            runs: op.kernel[0].into(),
-            run_len: usize::from(op.kernel[1]) * usize::from(op.input.channels),
-            run_step: plan.row_len,
+        let mut lines = Lines {
+            first: Line {
+                activations: &rows[x * usize::from(plan.pool.stride[1]) * step..],
+                pixels,
+                step,
+                runs: plan.kernel_rows,
+                run_len: plan.run_len,
+                run_step: plan.row_len,
+            },
+            count: plan.pool.size[0].into(),
+            step: usize::from(op.stride[0]) * plan.row_len,
         };
         if plan.patches {
-            for (line, patches) in self.patches.chunks_exact_mut(pixels * columns).take(lines).enumerate() {
-                copy_patches(&of_rows(line), patches);
+            for (line, patches) in self.patches.chunks_exact_mut(pixels * columns).take(lines.count).enumerate() {
+                copy_patches(&lines.line(line), patches);
             }
+            let activations = &*self.patches;
+            let first = Line { activations, pixels, step: columns, runs: 1, run_len: columns, run_step: 0 };
+            lines = Lines { first, step: pixels * columns, ..lines };
         }
-        let patches = &*self.patches;
-        let line_at = |line: usize| {
-            if !plan.patches {
-                return of_rows(line);
-            }
-            let activations = &patches[line * pixels * columns..];
-            Line { activations, pixels, step: columns, runs: 1, run_len: columns, run_step: 0 }
-        };
-        let used = lines * pixels;
+        let used = lines.count * pixels;
         for (line, totals) in self.totals[..used].chunks_exact_mut(pixels).enumerate() {
-            sum_totals(&line_at(line), matrix.z.wrapping_neg(), totals);
+            sum_totals(&lines.line(line), matrix.z.wrapping_neg(), totals);
         }
         let channels = usize::from(op.output.channels);
+        let (sums, found) = self.sums.split_at_mut(PAIR * used);
+        let products = Products::new(&lines);
         for channel in (0..channels).step_by(PAIR) {
-            let pair = [channel, (channel + 1).min(channels - 1)];
-            let weights = codes_of(matrix, stacks, columns, pair, self.codes);
-            let (sums, others) = self.sums.split_at_mut(used);
-            let each_line = sums.chunks_exact_mut(pixels).zip(others[..used].chunks_exact_mut(pixels));
-            for (line, (sums, others)) in each_line.enumerate() {
-                sum_products(&line_at(line), weights, [sums, others]);
-            }
+            let rows = Rows { matrix, stacks, pair: [channel, (channel + 1).min(channels - 1)] };
+            let scaled = if plan.runs >= lines.first.runs {
+                let codes = rows.codes([0, columns], self.codes);
+                products.sum(codes, sums);
+                codes.scaled()
+            } else {
+                rows.sum_in_passes(&plan, &lines, self.codes, sums, &mut found[..PAIR * used])
+            };
             let at = (y * usize::from(op.output.width) + x) * channels;
-            for (&channel, sums) in pair.iter().zip([&*sums, &others[..used]]) {
+            for ((channel, sums), scaled) in (channel..channels).zip(sums.chunks_exact(used)).zip(scaled) {
                 finish(Outputs {
                     sums,
+                    scaled,
                     totals: &self.totals[..used],
                     line_len: pixels,
                     window: plan.pool.size.map(usize::from),
@@ -131,27 +135,95 @@ impl Layer<'_> {
     }
 }
 
-/// The codes of two rows, a byte each: as they are if they are bytes, or else taken apart to `bytes`.
-fn codes_of<'a>(
-    matrix: &Matrix<'a>,
+/// Two rows that are computed together, the first of which is an even one; or the last one twice.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    matrix: &'a Matrix<'a>,
     stacks: Stacks,
-    columns: usize,
-    rows: [usize; PAIR],
-    bytes: &'a mut [u8],
-) -> [&'a [u8]; PAIR] {
-    if stacks.lower_bits() == 8 {
-        return rows.map(|row| &matrix.codes[stacks.lower(columns, row).start..][..columns]);
+    pair: [usize; PAIR],
+}
+
+impl<'a> Rows<'a> {
+    /// Their codes over so many columns from a first on: as they are if they are bytes or fill them, or else taken to `bytes`.
+    #[inline(always)]
+    fn codes<'b>(&self, columns: [usize; 2], bytes: &'b mut [u8]) -> Codes<'b>
+    where
+        'a: 'b,
+    {
+        if self.stacks.lower_bits() == 8 {
+            let [first, columns] = columns;
+            return Codes::Apart(
+                self.pair.map(|row| &self.matrix.codes[row * self.matrix.columns + first..][..columns]),
+            );
+        }
+        self.narrow_codes(columns, bytes)
     }
-    let (first, second) = bytes.split_at_mut(columns);
-    for (row, bytes) in rows.into_iter().zip([&mut *first, &mut *second]) {
-        let lower = stacks.lower(columns, row);
-        let field = |plane: releq_shared::layout::Plane, weight| Field {
-            bytes: &matrix.codes[plane.start..][..columns],
-            mask: plane.mask() >> plane.shift << weight,
+
+    /// Codes that are no bytes.
+    #[inline(never)]
+    fn narrow_codes<'b>(&self, [first, columns]: [usize; 2], bytes: &'b mut [u8]) -> Codes<'b>
+    where
+        'a: 'b,
+    {
+        let Self { matrix, stacks, pair: [row, _] } = *self;
+        let plane = stacks.lower(matrix.columns, row);
+        let of_plane = |plane: Plane| &matrix.codes[plane.start + first..][..columns];
+        let bits = plane.bits;
+        // So many adjacent bits of a plane, to bit `weight` and on.
+        let field = |plane: Plane, bits: usize, weight: usize| Field {
+            bytes: of_plane(plane),
+            mask: (((1 << bits) - 1) << weight) as u8,
             shift: plane.shift,
             weight,
         };
-        expand(field(lower, 0), stacks.upper(columns, row).map(|plane| field(plane, lower.bits)), bytes);
+        // The second row's bits follow in the same bytes of each plane.
+        let next = |plane: Plane| Plane { shift: plane.shift + plane.bits, ..plane };
+        match (bits, stacks.upper(matrix.columns, row)) {
+            (4, None) => Codes::Together { bytes: of_plane(plane), split: bits },
+            (_, None) => {
+                let bytes = &mut bytes[..columns];
+                expand(&field(plane, PAIR * bits, 0), bytes);
+                Codes::Together { bytes, split: bits }
+            }
+            (4, Some(upper)) => {
+                let (own, others) = bytes[..PAIR * columns].split_at_mut(columns);
+                let row = |plane, upper| [field(plane, bits, 0), field(upper, 1, bits)];
+                expand_apart(&[row(plane, upper), row(next(plane), next(upper))], [own, others]);
+                Codes::Apart([own, others])
+            }
+            (_, Some(upper)) => {
+                let (bytes, split) = (&mut bytes[..columns], bits + 1);
+                let row = |plane, upper, weight| [field(plane, bits, weight), field(upper, 1, weight + bits)];
+                expand_together(&[row(plane, upper, 0), row(next(plane), next(upper), split)], bytes);
+                Codes::Together { bytes, split }
+            }
+        }
     }
-    [first, second]
+
+    /// The sums of all pixels, by the codes of some of their runs at a time, and how they are scaled; `found` has as many places as
+    /// `sums`.
+    #[inline(never)]
+    fn sum_in_passes(
+        &self,
+        plan: &Plan,
+        lines: &Lines<'_>,
+        bytes: &mut [u8],
+        sums: &mut [i32],
+        found: &mut [i32],
+    ) -> [usize; PAIR] {
+        let mut scaled = [0; PAIR];
+        for run in (0..lines.first.runs).step_by(plan.runs) {
+            let part = lines.part(run, plan.runs);
+            let codes = self.codes([run * plan.run_len, part.first.columns()], bytes);
+            scaled = codes.scaled();
+            let products = Products::new(&part);
+            if run == 0 {
+                products.sum(codes, sums);
+                continue;
+            }
+            products.sum(codes, found);
+            add(sums, found);
+        }
+        scaled
+    }
 }

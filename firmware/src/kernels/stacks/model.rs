@@ -2,13 +2,34 @@
 
 use releq_shared::requantize::{Requantize, to_activation};
 
-use super::{Field, Line, Outputs, PAIR, QUAD, Quad};
+use super::{Codes, Field, Line, Lines, Outputs, PAIR, QUAD, Quad};
 
-/// Takes the codes of a row to bytes.
-pub(super) fn expand(lower: Field<'_>, upper: Option<Field<'_>>, bytes: &mut [u8]) {
+/// Takes codes of one plane to bytes.
+pub(super) fn expand(field: &Field<'_>, bytes: &mut [u8]) {
     for (column, byte) in bytes.iter_mut().enumerate() {
-        let code = |field: Field<'_>| field.bytes[column] >> field.shift << field.weight & field.mask;
-        *byte = code(lower) | upper.map_or(0, code);
+        *byte = field.code(column);
+    }
+}
+
+/// Takes the codes of two rows, of two planes each, to the same bytes.
+pub(super) fn expand_together(rows: &[[Field<'_>; 2]; PAIR], bytes: &mut [u8]) {
+    for (column, byte) in bytes.iter_mut().enumerate() {
+        *byte = rows.as_flattened().iter().fold(0, |codes, field| codes | field.code(column));
+    }
+}
+
+/// Takes them to bytes of their own.
+pub(super) fn expand_apart(rows: &[[Field<'_>; 2]; PAIR], bytes: [&mut [u8]; PAIR]) {
+    for ([lower, upper], bytes) in rows.iter().zip(bytes) {
+        for (column, byte) in bytes.iter_mut().enumerate() {
+            *byte = lower.code(column) | upper.code(column);
+        }
+    }
+}
+
+impl Field<'_> {
+    fn code(&self, column: usize) -> u8 {
+        self.bytes[column] >> self.shift << self.weight & self.mask
     }
 }
 
@@ -28,12 +49,39 @@ pub(super) fn sum_totals(line: &Line<'_>, factor: i32, totals: &mut [i32]) {
     }
 }
 
-/// `sum(u * q)` of each pixel by the codes of two rows.
-pub(super) fn sum_products(line: &Line<'_>, weights: [&[u8]; PAIR], sums: [&mut [i32]; PAIR]) {
-    for (weights, sums) in weights.into_iter().zip(sums) {
-        for (pixel, sum) in sums.iter_mut().enumerate() {
-            *sum = activations(line, pixel).zip(weights).map(|(q, &u)| i32::from(q) * i32::from(u)).sum();
+/// The pixels of some lines whose sums are wanted.
+pub(super) struct Products<'a>(Lines<'a>);
+
+impl<'a> Products<'a> {
+    pub(super) fn new(lines: &Lines<'a>) -> Self {
+        Self(*lines)
+    }
+
+    /// `sum(u * q)` of each pixel by the codes of two rows, as [`Codes::scaled`]: all of the first row, then all of the second.
+    pub(super) fn sum(&self, codes: Codes<'_>, sums: &mut [i32]) {
+        let Self(lines) = self;
+        let pixels = lines.first.pixels;
+        assert!(codes.columns() >= lines.first.columns() && sums.len() == PAIR * lines.count * pixels);
+        let code = |row: usize, column: usize| match codes {
+            Codes::Apart(rows) => rows[row][column],
+            Codes::Together { bytes, split } if row == 0 => bytes[column] & ((1 << split) - 1),
+            Codes::Together { bytes, split } => bytes[column] >> split << split,
+        };
+        for (n, sums) in sums.chunks_exact_mut(pixels).enumerate() {
+            let (row, line) = (n / lines.count, lines.line(n % lines.count));
+            for (pixel, sum) in sums.iter_mut().enumerate() {
+                let products = activations(&line, pixel).zip(0..).map(|(q, n)| i32::from(q) * i32::from(code(row, n)));
+                *sum = products.sum();
+            }
         }
+    }
+}
+
+/// Adds sums to as many others.
+pub(super) fn add(sums: &mut [i32], more: &[i32]) {
+    assert_eq!(sums.len(), more.len());
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
     }
 }
 
@@ -46,12 +94,13 @@ fn activations<'a>(line: &Line<'a>, pixel: usize) -> impl Iterator<Item = u8> + 
 /// Makes outputs of sums.
 pub(super) fn finish(outputs: Outputs<'_>) {
     assert!(outputs.fit());
-    let Outputs { sums, totals, line_len, window, window_step, multiplier, shift, zero_point, clamp, .. } = outputs;
+    let Outputs { sums, scaled, totals, line_len, window, window_step, multiplier, shift, zero_point, clamp, .. } =
+        outputs;
     for output in 0..outputs.count {
         let places = (0..window[0]).flat_map(|line| (0..window[1]).map(move |column| line * line_len + column));
         let accumulators = places.map(|place| {
             let pixel = output * window_step + place;
-            sums[pixel].wrapping_mul(2).wrapping_add(totals[pixel])
+            (sums[pixel] as u32 >> scaled << 1).wrapping_add_signed(totals[pixel]) as i32
         });
         let largest = accumulators.max().unwrap_or(0).wrapping_add(outputs.bias);
         let value = Requantize { multiplier, shift }.apply_to_channel(largest);

@@ -2,80 +2,9 @@
 //! loads and adds only the lanes that are left.
 #![allow(unsafe_code)]
 
-use super::{Field, LANES, Line, PAIR};
+use core::marker::PhantomData;
 
-/// What [`run_expand`] and [`run_expand_both`] are told. Loops know the places by number.
-#[repr(C)]
-struct Expansion {
-    lower: *const u8,
-    upper: *const u8,
-    /// How far codes go to the left, negative for the right.
-    lower_by: isize,
-    upper_by: isize,
-    lower_mask: u32,
-    upper_mask: u32,
-    to: *mut u8,
-    columns: usize,
-}
-
-/// Takes the codes of a row to bytes.
-pub(super) fn expand(lower: Field<'_>, upper: Option<Field<'_>>, bytes: &mut [u8]) {
-    let other = upper.unwrap_or(lower);
-    // The loops trust this.
-    assert!(!bytes.is_empty() && lower.bytes.len() >= bytes.len() && other.bytes.len() >= bytes.len());
-    let arguments = Expansion {
-        lower: lower.bytes.as_ptr(),
-        upper: other.bytes.as_ptr(),
-        lower_by: lower.weight as isize - lower.shift as isize,
-        upper_by: other.weight as isize - other.shift as isize,
-        lower_mask: lower.mask.into(),
-        upper_mask: other.mask.into(),
-        to: bytes.as_mut_ptr(),
-        columns: bytes.len(),
-    };
-    if upper.is_some() { run_expand_both(&arguments) } else { run_expand(&arguments) }
-}
-
-#[unsafe(naked)]
-extern "C" fn run_expand(_: &Expansion) {
-    kernel_asm!(
-        ".cpu cortex-m55",
-        "push {{r4-r8, lr}}",
-        "ldm.w r0, {{r1-r8}}",
-        "vdup.8 q2, r5",
-        "dlstp.8 lr, r8",
-        "2:",
-        "vldrb.u8 q0, [r1], #16",
-        "vshl.u8 q0, r3",
-        "vand q0, q0, q2",
-        "vstrb.8 q0, [r7], #16",
-        "letp lr, 2b",
-        "pop {{r4-r8, pc}}",
-    )
-}
-
-#[unsafe(naked)]
-extern "C" fn run_expand_both(_: &Expansion) {
-    kernel_asm!(
-        ".cpu cortex-m55",
-        "push {{r4-r8, lr}}",
-        "ldm.w r0, {{r1-r8}}",
-        "vdup.8 q2, r5",
-        "vdup.8 q3, r6",
-        "dlstp.8 lr, r8",
-        "2:",
-        "vldrb.u8 q0, [r1], #16",
-        "vldrb.u8 q1, [r2], #16",
-        "vshl.u8 q0, r3",
-        "vshl.u8 q1, r4",
-        "vand q0, q0, q2",
-        "vand q1, q1, q3",
-        "vorr q0, q0, q1",
-        "vstrb.8 q0, [r7], #16",
-        "letp lr, 2b",
-        "pop {{r4-r8, pc}}",
-    )
-}
+use super::{Codes, LANES, Line, Lines, PAIR};
 
 #[repr(C)]
 struct Copy {
@@ -183,89 +112,193 @@ extern "C" fn run_totals(_: &Totals) {
     )
 }
 
+/// The pixels of some lines whose sums are wanted. Loops know the places by number.
 #[repr(C)]
-struct Products {
-    activations: *const u8,
-    weights: [*const u8; PAIR],
-    sums: [*mut i32; PAIR],
-    /// Pixels that no block has begun with yet.
+pub(super) struct Products<'a> {
+    /// The first line's first activation.
+    line: *const u8,
     pixels: usize,
+    lines: usize,
     step: usize,
     runs: usize,
     run_len: usize,
     gap: isize,
     overhang: usize,
+    line_step: usize,
+    columns: usize,
+    activations: PhantomData<&'a [u8]>,
 }
+
+/// The rows whose sums are wanted.
+#[repr(C)]
+struct Rows {
+    sums: [*mut i32; PAIR],
+    weights: [*const u8; PAIR],
+    /// The first row's bits, where codes are together.
+    mask: u32,
+}
+
+type Loop = extern "C" fn(&Products<'_>, &Rows);
 
 /// Pixels that are computed together.
 const BLOCK: usize = 3;
 
-/// `sum(u * q)` of each pixel by the codes of two rows.
-pub(super) fn sum_products(line: &Line<'_>, weights: [&[u8]; PAIR], sums: [&mut [i32]; PAIR]) {
-    let Line { activations, pixels, step, runs, run_len, run_step } = *line;
-    // The loop trusts this.
-    assert!(pixels > 0 && runs > 0 && activations.len() >= line.reach());
-    assert!(weights.iter().all(|weights| weights.len() >= line.columns()));
-    assert!(sums.iter().all(|sums| sums.len() >= pixels));
-    let mut products = Products {
-        activations: activations.as_ptr(),
-        weights: weights.map(<[u8]>::as_ptr),
-        sums: sums.map(<[i32]>::as_mut_ptr),
-        pixels,
-        step,
-        runs,
-        run_len,
-        gap: run_step as isize - run_len.next_multiple_of(LANES) as isize,
-        overhang: overhang(run_len),
-    };
-    if pixels >= BLOCK {
-        run_products(&mut products);
-        return;
+impl<'a> Products<'a> {
+    pub(super) fn new(lines: &Lines<'a>) -> Self {
+        let Lines { first: Line { activations, pixels, step, runs, run_len, run_step }, count, step: line_step } =
+            *lines;
+        // The loops trust this.
+        assert!(pixels > 0 && runs > 0 && count > 0 && activations.len() >= lines.reach());
+        Self {
+            line: activations.as_ptr(),
+            pixels,
+            lines: count,
+            step,
+            runs,
+            run_len,
+            gap: run_step as isize - run_len.next_multiple_of(LANES) as isize,
+            overhang: overhang(run_len),
+            line_step,
+            columns: lines.first.columns(),
+            activations: PhantomData,
+        }
     }
-    // A block of the same pixel thrice.
-    let [first, second] = products.sums;
-    for pixel in 0..pixels {
-        let mut thrice = [[0; BLOCK]; PAIR];
-        let [a, b] = &mut thrice;
-        products.sums = [a.as_mut_ptr(), b.as_mut_ptr()];
-        products.activations = activations[pixel * step..].as_ptr();
-        (products.pixels, products.step) = (BLOCK, 0);
-        run_products(&mut products);
-        // SAFETY: both reach to `pixels` of the slices that the assertion has measured.
-        unsafe {
-            first.add(pixel).write(thrice[0][0]);
-            second.add(pixel).write(thrice[1][0]);
+
+    /// `sum(u * q)` of each pixel by the codes of two rows, as [`Codes::scaled`]: all of the first row, then all of the second.
+    pub(super) fn sum(&self, codes: Codes<'_>, sums: &mut [i32]) {
+        let sums_a_row = sums.len() / PAIR;
+        // The loops trust this.
+        assert!(codes.columns() >= self.columns && sums_a_row == self.lines * self.pixels);
+        let (weights, mask, run): (_, _, Loop) = match codes {
+            Codes::Apart(rows) => (rows, 0, run_apart),
+            Codes::Together { bytes, split } => ([bytes; PAIR], (1 << split) - 1, run_together),
+        };
+        let first = sums.as_mut_ptr();
+        let mut rows =
+            Rows { sums: [first, first.wrapping_add(sums_a_row)], weights: weights.map(<[u8]>::as_ptr), mask };
+        if self.pixels >= BLOCK {
+            return run(self, &rows);
+        }
+        // A block of the same pixel thrice.
+        for pixel in 0..sums_a_row {
+            let mut thrice = [[0; BLOCK]; PAIR];
+            rows.sums = thrice.each_mut().map(|sums| sums.as_mut_ptr());
+            let offset = pixel / self.pixels * self.line_step + pixel % self.pixels * self.step;
+            let line = self.line.wrapping_add(offset);
+            run(&Self { line, pixels: BLOCK, lines: 1, step: 0, ..*self }, &rows);
+            [sums[pixel], sums[sums_a_row + pixel]] = thrice.map(|[sum, ..]| sum);
         }
     }
 }
 
-/// Three pixels at a time; the last three are the line's last, whether their sums are known already or not.
+/// Line by line three pixels at a time, of which the last are the line's last three, whether their sums are known already or
+/// not.
 ///
 /// r1, r3, r5: in the runs of three pixels, r7 and r9: weights, r0, r4, r8: sums of the first row, r2, r6, r10: of the
-/// second, r11: length of a run, r12: runs left or the arguments.
-#[unsafe(naked)]
-extern "C" fn run_products(_: &mut Products) {
-    kernel_asm!(
-        ".cpu cortex-m55",
-        "push {{r0, r4-r11, lr}}",
-        "mov r12, r0",
-        "ldr.w r11, [r12, #32]",
-        "2:",
-        "ldrd r1, r7, [r12]",
-        "ldr.w r9, [r12, #8]",
-        "ldrd lr, r10, [r12, #24]",
-        "add.w r3, r1, lr",
-        "add.w r5, r3, lr",
-        "mov r12, r10",
-        "movs r0, #0",
-        "movs r4, #0",
-        "mov.w r8, #0",
-        "movs r2, #0",
-        "movs r6, #0",
-        "mov.w r10, #0",
-        "3:",
-        "dlstp.8 lr, r11",
-        "4:",
+/// second, r11: length of a run, r12: runs left; [sp] and [sp, #4]: sums in memory, [sp, #8]: the line, [sp, #12]: its pixels that
+/// are left, [sp, #16]: lines left, [sp, #20]: the first of the three pixels, [sp, #24]: bytes to the next, [sp, #28]:
+/// the lines, [sp, #32]: the rows.
+macro_rules! products {
+    (
+        $name:ident,
+        start: [$($start:literal),*],
+        vector: [$($vector:literal),+],
+        next_run: [$($next_run:literal),+],
+        finish: [$($finish:literal),*]
+    ) => {
+        #[unsafe(naked)]
+        extern "C" fn $name(_: &Products<'_>, _: &Rows) {
+            kernel_asm!(
+                ".cpu cortex-m55",
+                "push {{r0, r1, r4-r11, lr}}",
+                "ldr.w r11, [r0, #20]",
+                "ldrd r2, r3, [r1]",
+                "ldrd r4, r5, [r0]",
+                "ldr r6, [r0, #8]",
+                "mov r7, r4",
+                "ldr.w r8, [r0, #12]",
+                "push {{r2-r8}}",
+                $($start,)*
+                "2:",
+                "ldrd r12, lr, [sp, #28]",
+                "ldr r1, [sp, #20]",
+                "ldrd r7, r9, [lr, #8]",
+                "ldrd lr, r12, [r12, #12]",
+                "add.w r3, r1, lr",
+                "add.w r5, r3, lr",
+                "movs r0, #0",
+                "movs r4, #0",
+                "mov.w r8, #0",
+                "movs r2, #0",
+                "movs r6, #0",
+                "mov.w r10, #0",
+                "3:",
+                "dlstp.8 lr, r11",
+                "4:",
+                $($vector,)+
+                "letp lr, 4b",
+                "subs.w r12, r12, #1",
+                "beq 5f",
+                "ldr.w lr, [sp, #28]",
+                "ldr.w lr, [lr, #24]",
+                "add r1, lr",
+                "add r3, lr",
+                "add r5, lr",
+                "ldr.w lr, [sp, #28]",
+                "ldr.w lr, [lr, #28]",
+                $($next_run,)+
+                "b 3b",
+                "5:",
+                $($finish,)*
+                "ldrd r1, r3, [sp]",
+                "strd r0, r4, [r1]",
+                "str.w r8, [r1, #8]",
+                "strd r2, r6, [r3]",
+                "str.w r10, [r3, #8]",
+                "ldr r5, [sp, #12]",
+                "subs r5, #3",
+                "ble 6f",
+                "str r5, [sp, #12]",
+                "cmp r5, #3",
+                "it gt",
+                "movgt r5, #3",
+                "add.w r1, r1, r5, lsl #2",
+                "add.w r3, r3, r5, lsl #2",
+                "strd r1, r3, [sp]",
+                "ldrd r1, r0, [sp, #20]",
+                "mla r1, r5, r0, r1",
+                "str r1, [sp, #20]",
+                "b 2b",
+                // The next line.
+                "6:",
+                "ldr r5, [sp, #16]",
+                "subs r5, #1",
+                "beq 7f",
+                "str r5, [sp, #16]",
+                "adds r1, #12",
+                "adds r3, #12",
+                "strd r1, r3, [sp]",
+                "ldr r12, [sp, #28]",
+                "ldr.w r0, [r12, #32]",
+                "ldr r1, [sp, #8]",
+                "add r1, r0",
+                "str r1, [sp, #8]",
+                "ldr.w r0, [r12, #4]",
+                "strd r0, r5, [sp, #12]",
+                "str r1, [sp, #20]",
+                "b 2b",
+                "7:",
+                "add sp, #36",
+                "pop {{r4-r11, pc}}",
+            )
+        }
+    };
+}
+
+products!(
+    run_apart,
+    start: [],
+    vector: [
         "vldrb.u8 q0, [r7], #16",
         "vldrb.u8 q2, [r1], #16",
         "vmladava.u8 r0, q0, q2",
@@ -276,42 +309,53 @@ extern "C" fn run_products(_: &mut Products) {
         "vmladava.u8 r6, q1, q3",
         "vldrb.u8 q2, [r5], #16",
         "vmladava.u8 r8, q0, q2",
-        "vmladava.u8 r10, q1, q2",
-        "letp lr, 4b",
-        "subs.w r12, r12, #1",
-        "beq 5f",
-        "ldr.w lr, [sp]",
-        "ldr.w lr, [lr, #36]",
-        "add r1, lr",
-        "add r3, lr",
-        "add r5, lr",
-        "ldr.w lr, [sp]",
-        "ldr.w lr, [lr, #40]",
-        "sub.w r7, r7, lr",
-        "sub.w r9, r9, lr",
-        "b 3b",
-        "5:",
-        "ldr.w r12, [sp]",
-        "ldrd r1, r3, [r12, #12]",
-        "strd r0, r4, [r1]",
-        "str.w r8, [r1, #8]",
-        "strd r2, r6, [r3]",
-        "str.w r10, [r3, #8]",
-        "ldrd r5, r0, [r12, #20]",
-        "subs r5, #3",
-        "ble 6f",
-        "str.w r5, [r12, #20]",
-        "cmp r5, #3",
-        "it gt",
-        "movgt r5, #3",
-        "add.w r1, r1, r5, lsl #2",
-        "add.w r3, r3, r5, lsl #2",
-        "strd r1, r3, [r12, #12]",
-        "ldr.w r1, [r12]",
-        "mla r1, r5, r0, r1",
-        "str.w r1, [r12]",
-        "b 2b",
-        "6:",
-        "pop {{r0, r4-r11, pc}}",
+        "vmladava.u8 r10, q1, q2"
+    ],
+    next_run: ["sub.w r7, r7, lr", "sub.w r9, r9, lr"],
+    finish: []
+);
+// q0: both rows' codes, whose sums are put right in the end, q1: the first's, q3: its bits.
+products!(
+    run_together,
+    start: ["ldr r2, [r1, #16]", "vdup.8 q3, r2"],
+    vector: [
+        "vldrb.u8 q0, [r7], #16",
+        "vldrb.u8 q2, [r1], #16",
+        "vand q1, q0, q3",
+        "vmladava.u8 r2, q0, q2",
+        "vmladava.u8 r0, q1, q2",
+        "vldrb.u8 q2, [r3], #16",
+        "vmladava.u8 r4, q1, q2",
+        "vmladava.u8 r6, q0, q2",
+        "vldrb.u8 q2, [r5], #16",
+        "vmladava.u8 r8, q1, q2",
+        "vmladava.u8 r10, q0, q2"
+    ],
+    next_run: ["sub.w r7, r7, lr"],
+    finish: [
+"subs r2, r2, r0", "subs r6, r6, r4", "sub.w r10, r10, r8"
+    ]
+);
+
+/// Adds sums to as many others.
+pub(super) fn add(sums: &mut [i32], more: &[i32]) {
+    // The loop trusts this.
+    assert!(!sums.is_empty() && sums.len() == more.len());
+    run_add(sums.as_mut_ptr(), more.as_ptr(), sums.len());
+}
+
+#[unsafe(naked)]
+extern "C" fn run_add(_: *mut i32, _: *const i32, _: usize) {
+    kernel_asm!(
+        ".cpu cortex-m55",
+        "push {{r7, lr}}",
+        "dlstp.32 lr, r2",
+        "2:",
+        "vldrw.u32 q0, [r0]",
+        "vldrw.u32 q1, [r1], #16",
+        "vadd.i32 q0, q0, q1",
+        "vstrw.32 q0, [r0], #16",
+        "letp lr, 2b",
+        "pop {{r7, pc}}",
     )
 }

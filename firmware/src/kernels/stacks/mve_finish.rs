@@ -18,6 +18,8 @@ struct Arguments {
     /// From the end of a window's line to the start of the next, in bytes.
     gap: usize,
     count: usize,
+    /// Of the sums, negative for the right.
+    sums_left_by: i32,
     columns: usize,
     window_step: usize,
     step: usize,
@@ -44,6 +46,7 @@ pub(super) fn finish(outputs: Outputs<'_>) {
         rows,
         gap: (outputs.line_len - columns) * size_of::<i32>(),
         count: outputs.count,
+        sums_left_by: 1 - outputs.scaled as i32,
         columns,
         window_step: outputs.window_step,
         step: outputs.step,
@@ -55,7 +58,7 @@ pub(super) fn finish(outputs: Outputs<'_>) {
 }
 
 /// r1: sums, r2: totals, r3: outputs, r4: bias, r5: multiplier, r6: shift, r7: zero point, r8: lines of a window left, r9:
-/// gap, r10: columns of a window left, r11: in the sums, r12: in the totals; q4: offsets of windows, q5: of outputs, q6 and
+/// gap, r10: columns of a window left, r11: in the sums, r12: in the totals; q4: offsets of windows, q5: of outputs, q3: doubles sums, q6 and
 /// q7: the smallest and largest output.
 #[unsafe(naked)]
 extern "C" fn run(_: &Arguments) {
@@ -65,15 +68,15 @@ extern "C" fn run(_: &Arguments) {
         "vpush {{d8-d15}}",
         "movs r2, #0",
         "vidup.u32 q0, r2, #1",
-        "ldr.w r1, [r0, #44]",
+        "ldrd r1, r2, [r0, #48]",
         "vmul.i32 q4, q0, r1",
-        "ldr.w r1, [r0, #48]",
-        "vmul.i32 q5, q0, r1",
-        "ldrd r1, r2, [r0, #52]",
+        "vmul.i32 q5, q0, r2",
+        "ldrd r1, r2, [r0, #56]",
         "vdup.32 q6, r1",
         "vdup.32 q7, r2",
         "ldm.w r0, {{r1-r9}}",
-        "ldr.w r10, [r0, #36]",
+        "ldrd r10, lr, [r0, #36]",
+        "vdup.32 q3, lr",
         "dlstp.32 lr, r10",
         "2:",
         "ldr.w r8, [r0, #28]",
@@ -81,13 +84,13 @@ extern "C" fn run(_: &Arguments) {
         "mov r11, r1",
         "mov r12, r2",
         "3:",
-        "ldr.w r10, [r0, #40]",
+        "ldr.w r10, [r0, #44]",
         "4:",
         "vldrw.u32 q1, [r11, q4, uxtw #2]",
         "vldrw.u32 q2, [r12, q4, uxtw #2]",
         "adds.w r11, r11, #4",
         "adds.w r12, r12, #4",
-        "vshl.i32 q1, q1, #1",
+        "vshl.u32 q1, q1, q3",
         "vadd.i32 q1, q1, q2",
         "vmax.s32 q0, q0, q1",
         "subs.w r10, r10, #1",
@@ -104,7 +107,7 @@ extern "C" fn run(_: &Arguments) {
         "vmax.s32 q0, q0, q6",
         "vmin.s32 q0, q0, q7",
         "vstrb.32 q0, [r3, q5]",
-        "ldrd r8, r10, [r0, #60]",
+        "ldrd r8, r10, [r0, #64]",
         "add r1, r8",
         "add r2, r8",
         "add r3, r10",

@@ -5,6 +5,7 @@ use releq_shared::layout::Layout;
 
 use super::{LANES, PAIR};
 use crate::kernels::CoreClass;
+use crate::kernels::lanes::scratch_budget;
 
 /// Bytes of copied patches that are enough to keep the cost of each pass over the weights small.
 const PATCH_BYTES: usize = 640;
@@ -51,6 +52,13 @@ pub(super) struct Plan {
     pub(super) padded_rows: usize,
     /// Whether patches are copied.
     pub(super) patches: bool,
+    /// Runs of a patch that is not copied, and their length.
+    pub(super) kernel_rows: usize,
+    pub(super) run_len: usize,
+    /// Runs whose codes are at hand together.
+    pub(super) runs: usize,
+    /// Bytes that the codes of a pair take of a column, where they are not used as they lie.
+    code_len: usize,
 }
 
 impl Plan {
@@ -68,11 +76,26 @@ impl Plan {
             row_len: width * channels,
             padded_rows: if padded { (lines - 1) * usize::from(op.stride[0]) + kernel_rows } else { 0 },
             patches: kernel_rows > 1 && kernel_columns * channels < LANES,
+            kernel_rows,
+            run_len: kernel_columns * channels,
+            runs: kernel_rows,
+            code_len: match op.weights.bits.get() {
+                1..=3 => 1,
+                5 => PAIR,
+                _ => 0,
+            },
         };
         if plan.patches {
             while plan.block > 1 && plan.patches_len() > PATCH_BYTES {
                 plan.block = plan.block.div_ceil(2);
             }
+            return plan;
+        }
+        let budget = scratch_budget(op);
+        let mut passes = 1;
+        while plan.code_len == PAIR && plan.runs > 1 && plan.sums_len() + plan.codes_len() > budget {
+            passes += 1;
+            plan.runs = kernel_rows.div_ceil(passes);
         }
         plan
     }
@@ -91,11 +114,21 @@ impl Plan {
         self.pixels() * self.columns
     }
 
-    /// Bytes of the sums of a pair of rows, of the totals, of the pair's codes, of padded rows, and of patches.
+    /// Of a pair of rows, in bytes; where it takes several passes, of all so far and of the last.
+    fn sums_len(&self) -> usize {
+        let pairs = if self.runs == self.kernel_rows { 1 } else { 2 };
+        pairs * PAIR * self.pixels() * size_of::<i32>()
+    }
+
+    fn codes_len(&self) -> usize {
+        self.runs * self.run_len * self.code_len
+    }
+
+    /// Bytes of the sums, of the totals, of a pair's codes, of padded rows, and of patches.
     pub(super) fn parts(&self) -> [usize; 5] {
-        let pixels = self.pixels() * size_of::<i32>();
+        let totals = self.pixels() * size_of::<i32>();
         let patches = if self.patches { self.patches_len() } else { 0 };
-        [PAIR * pixels, pixels, PAIR * self.columns, self.padded_rows * self.row_len, patches]
+        [self.sums_len(), totals, self.codes_len(), self.padded_rows * self.row_len, patches]
     }
 
     fn scratch(&self) -> usize {
