@@ -38,12 +38,8 @@ impl Bench {
     }
 
     fn boot(&self, stored: Option<&[u8]>) -> Result<Line, DeviceError> {
-        let verbose = self.verbose;
-        let started = start::start(&self.board, &self.firmware, stored, self.progress, move |line| {
-            if verbose {
-                eprintln!("{:>12} {line}", "board");
-            }
-        })?;
+        let log = start::show_log(self.verbose);
+        let started = start::start(&self.board, &self.firmware, stored, self.progress, log)?;
         Ok(started.link)
     }
 

@@ -57,7 +57,7 @@ pub(super) fn run(args: &FirmwareArgs) -> anyhow::Result<()> {
         println!("  {} and releq.h for {} ({})", out.join("libreleq.a").display(), board.core, board.target);
         return Ok(());
     }
-    let line = if args.uart { ImageLine::Uart } else { ImageLine::Usual };
+    let line = ImageLine::uart_if(args.uart);
     let options = ImageOptions { line, ..ImageOptions::default() };
     let (image, arena_bytes) = match &args.model {
         Some(path) => {

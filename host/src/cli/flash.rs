@@ -73,7 +73,7 @@ pub(super) fn run(args: &FlashArgs) -> anyhow::Result<()> {
     });
     let model = model.transpose()?;
     anyhow::ensure!(model.is_some() || !args.model_only, "name the model to flash with --model or --run");
-    let line = if args.uart { ImageLine::Uart } else { ImageLine::Usual };
+    let line = ImageLine::uart_if(args.uart);
     let image = firmware::build_with(&board, ImageOptions { line, ..ImageOptions::default() }, progress)?;
     let mut probe = attach(&board)?;
     let written = (!args.model_only).then_some(&image);
@@ -87,13 +87,8 @@ pub(super) fn run(args: &FlashArgs) -> anyhow::Result<()> {
         );
         return Ok(());
     }
-    let verbose = args.verbose;
     let rtt = Rtt::start(probe, &image.bytes)?;
-    let mut link = Link::new(rtt, Patience::default()).with_logs(&image.bytes, move |line| {
-        if verbose {
-            eprintln!("{:>12} {line}", "board");
-        }
-    });
+    let mut link = Link::new(rtt, Patience::default()).with_logs(&image.bytes, start::show_log(args.verbose));
     let hello = link.hello()?;
     println!("  {} is up: {}, firmware {}", board.name, hello.core, hello.version);
     if model.is_some() {

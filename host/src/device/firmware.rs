@@ -39,6 +39,14 @@ impl Firmware {
     }
 }
 
+impl ImageLine {
+    /// The UART, or the usual one.
+    #[must_use]
+    pub const fn uart_if(by_uart: bool) -> Self {
+        if by_uart { Self::Uart } else { Self::Usual }
+    }
+}
+
 /// How much an image says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogLevel {

@@ -29,8 +29,7 @@ pub struct Started {
 /// [`DeviceError`].
 pub fn image(board: &Board, log: LogLevel, progress: Progress) -> Result<Firmware, DeviceError> {
     let started = Instant::now();
-    let by_uart = board.port().is_some() && board.chip()?.uart.is_some();
-    let line = if by_uart { ImageLine::Uart } else { ImageLine::Usual };
+    let line = ImageLine::uart_if(board.port().is_some() && board.chip()?.uart.is_some());
     progress.say(format_args!("{:>12} for {}: building", "firmware", board.name));
     let firmware = firmware::build_with(board, ImageOptions { log, line, ..ImageOptions::default() }, progress)?;
     progress.say(format_args!(
@@ -80,6 +79,15 @@ pub fn start(
         ));
     }
     Ok(Started { link, runs_image })
+}
+
+/// Takes the lines of a board's log, and shows them if they are to be shown.
+pub fn show_log(shown: bool) -> impl FnMut(&str) + 'static {
+    move |line| {
+        if shown {
+            eprintln!("{:>12} {line}", "board");
+        }
+    }
 }
 
 /// Whether the board behind a link runs an image.

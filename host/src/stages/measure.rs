@@ -78,11 +78,8 @@ pub fn measure_on(
     }
     let stored = (placement == Placement::Flash).then_some(model);
     let firmware = start::image(board, options.log, progress)?;
-    let Started { mut link, runs_image } = start::start(board, &firmware, stored, progress, move |line| {
-        if options.verbose {
-            eprintln!("{:>12} {line}", "board");
-        }
-    })?;
+    let Started { mut link, runs_image } =
+        start::start(board, &firmware, stored, progress, start::show_log(options.verbose))?;
     let images = test.first(options.samples);
     let mut task = progress.task("measure", images.len() as u64);
     let mut measured = crate::device::measure(&mut link, model, placement, &images, &mut |done| {
