@@ -43,6 +43,23 @@ macro_rules! core_directive {
     };
 }
 
+/// The first lines of a naked function in instructions that the smallest cores have: keeps the registers that belong to its caller, the upper ones
+/// by way of the lower.
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+macro_rules! enter {
+    () => {
+        "push {{r4-r7, lr}}\nmov r4, r8\nmov r5, r9\nmov r6, r10\nmov r7, r11\npush {{r4-r7}}"
+    };
+}
+
+/// The last lines of a function that began with `enter!`.
+#[cfg(any(core_class = "armv6m", core_class = "armv7m"))]
+macro_rules! leave {
+    () => {
+        "pop {{r4-r7}}\nmov r8, r4\nmov r9, r5\nmov r10, r6\nmov r11, r7\npop {{r4-r7, pc}}"
+    };
+}
+
 pub(crate) mod class_name;
 mod core_class;
 mod depthwise;

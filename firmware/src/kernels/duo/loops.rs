@@ -56,12 +56,7 @@ macro_rules! duo {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
             naked_asm!(
-                "push {{r4-r7, lr}}",
-                "mov r4, r8",
-                "mov r5, r9",
-                "mov r6, r10",
-                "mov r7, r11",
-                "push {{r4-r7}}",
+                enter!(),
                 "ldm r0!, {{r1-r5}}",
                 "mov r8, r1",
                 "mov r0, r2",
@@ -126,12 +121,7 @@ macro_rules! duo {
                 "beq 6f",
                 "b 2b",
                 "6:",
-                "pop {{r4-r7}}",
-                "mov r8, r4",
-                "mov r9, r5",
-                "mov r10, r6",
-                "mov r11, r7",
-                "pop {{r4-r7, pc}}",
+                leave!(),
             )
         }
     };

@@ -88,12 +88,7 @@ macro_rules! table {
 #[unsafe(naked)]
 extern "C" fn build(_: *const u32, _: *mut u32, _: *const u32) {
     naked_asm!(
-        "push {{r4-r7, lr}}",
-        "mov r4, r8",
-        "mov r5, r9",
-        "mov r6, r10",
-        "mov r7, r11",
-        "push {{r4-r7}}",
+        enter!(),
         "push {{r2}}",
         "movs r2, r1",
         "2:",
@@ -120,12 +115,7 @@ extern "C" fn build(_: *const u32, _: *mut u32, _: *const u32) {
         "cmp r2, r1",
         "bne 2b",
         "add sp, #4",
-        "pop {{r4-r7}}",
-        "mov r8, r4",
-        "mov r9, r5",
-        "mov r10, r6",
-        "mov r11, r7",
-        "pop {{r4-r7, pc}}",
+        leave!(),
     )
 }
 
@@ -146,12 +136,7 @@ macro_rules! column {
 #[unsafe(naked)]
 extern "C" fn build_of_quads(_: &mut Job) {
     naked_asm!(
-        "push {{r4-r7, lr}}",
-        "mov r4, r8",
-        "mov r5, r9",
-        "mov r6, r10",
-        "mov r7, r11",
-        "push {{r4-r7}}",
+        enter!(),
         "push {{r0}}",
         "sub sp, #8",
         "movs r4, r0",
@@ -223,12 +208,7 @@ extern "C" fn build_of_quads(_: &mut Job) {
         "b 2b",
         "4:",
         "add sp, #12",
-        "pop {{r4-r7}}",
-        "mov r8, r4",
-        "mov r9, r5",
-        "mov r10, r6",
-        "mov r11, r7",
-        "pop {{r4-r7, pc}}",
+        leave!(),
     )
 }
 

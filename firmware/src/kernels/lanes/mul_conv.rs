@@ -132,12 +132,7 @@ macro_rules! wide {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
             naked_asm!(
-                "push {{r4-r7, lr}}",
-                "mov r4, r8",
-                "mov r5, r9",
-                "mov r6, r10",
-                "mov r7, r11",
-                "push {{r4-r7}}",
+                enter!(),
                 // [sp]: arguments, [sp, #4]: sums in memory.
                 "ldr r4, [r0]",
                 "mov r8, r4",
@@ -227,12 +222,7 @@ macro_rules! wide {
                 "b 2b",
                 "4:",
                 "add sp, #8",
-                "pop {{r4-r7}}",
-                "mov r8, r4",
-                "mov r9, r5",
-                "mov r10, r6",
-                "mov r11, r7",
-                "pop {{r4-r7, pc}}",
+                leave!(),
             )
         }
     };

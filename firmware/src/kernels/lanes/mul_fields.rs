@@ -64,12 +64,7 @@ macro_rules! larger {
 #[unsafe(naked)]
 extern "C" fn run(_: &[i32; PIXELS], _: *mut i32, _: *mut i32) {
     naked_asm!(
-        "push {{r4-r7, lr}}",
-        "mov r4, r8",
-        "mov r5, r9",
-        "mov r6, r10",
-        "mov r7, r11",
-        "push {{r4-r7}}",
+        enter!(),
         "ldm r0!, {{r4-r7}}",
         "mov r8, r4",
         "mov r9, r5",
@@ -89,12 +84,7 @@ extern "C" fn run(_: &[i32; PIXELS], _: *mut i32, _: *mut i32) {
         "stm r1!, {{r2}}",
         "cmp r0, r12",
         "bne 2b",
-        "pop {{r4-r7}}",
-        "mov r8, r4",
-        "mov r9, r5",
-        "mov r10, r6",
-        "mov r11, r7",
-        "pop {{r4-r7, pc}}",
+        leave!(),
     )
 }
 

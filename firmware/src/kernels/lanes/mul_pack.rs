@@ -90,12 +90,7 @@ macro_rules! pack {
         #[unsafe(naked)]
         extern "C" fn $name(_: &mut Job) {
             naked_asm!(
-                "push {{r4-r7, lr}}",
-                "mov r4, r8",
-                "mov r5, r9",
-                "mov r6, r10",
-                "mov r7, r11",
-                "push {{r4-r7}}",
+                enter!(),
                 "push {{r0}}",
                 "ldr r1, [r0, #16]",
                 "mov r12, r1",
@@ -138,12 +133,7 @@ macro_rules! pack {
                 "str r5, [r4, #44]",
                 "mov r5, r11",
                 "str r5, [r4, #48]",
-                "pop {{r4-r7}}",
-                "mov r8, r4",
-                "mov r9, r5",
-                "mov r10, r6",
-                "mov r11, r7",
-                "pop {{r4-r7, pc}}",
+                leave!(),
             )
         }
     };

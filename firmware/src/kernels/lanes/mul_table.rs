@@ -76,12 +76,7 @@ macro_rules! look_up {
         #[unsafe(naked)]
         extern "C" fn $name(_: &Arguments) {
             naked_asm!(
-                "push {{r4-r7, lr}}",
-                "mov r4, r8",
-                "mov r5, r9",
-                "mov r6, r10",
-                "mov r7, r11",
-                "push {{r4-r7}}",
+                enter!(),
                 "ldm r0!, {{r1-r5}}",
                 "mov r0, r3",
                 "push {{r4}}",
@@ -106,12 +101,7 @@ macro_rules! look_up {
                 "cmp r0, r2",
                 "bne 2b",
                 "add sp, #4",
-                "pop {{r4-r7}}",
-                "mov r8, r4",
-                "mov r9, r5",
-                "mov r10, r6",
-                "mov r11, r7",
-                "pop {{r4-r7, pc}}",
+                leave!(),
             )
         }
     };
