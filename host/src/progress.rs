@@ -110,6 +110,13 @@ impl Task {
         }
     }
 
+    /// Ends the task without a word.
+    pub fn clear(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Seconds since the start.
     #[must_use]
     pub fn seconds(&self) -> f64 {

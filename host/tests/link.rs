@@ -1,6 +1,7 @@
 //! The link to a board in this process: loading, inference, faults, and boards that do not answer.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use releq::device::DeviceError;
@@ -37,7 +38,7 @@ fn a_board_answers_as_the_engine_does() {
     for seed in 0..20 {
         let model = AlignedCopy::new(&small_network(seed));
         let blob = Blob::new_checked(&model).unwrap();
-        let loaded = link.load(&model, &mut |_| ()).unwrap();
+        let loaded = link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(u64::from(loaded.input), blob.header().input.bytes());
         let data = input(loaded.input as usize, seed);
         let (logits, _) = link.infer(&data).unwrap();
@@ -56,7 +57,7 @@ fn faults_on_the_link_never_make_an_answer_wrong() {
     let mut line = FaultyTransport::new(Loopback::new(&mut slot, &mut arena), 0.01, 5);
     let mut link = Link::new(&mut line, IMPATIENT);
     link.hello().unwrap();
-    let loaded = link.load(&model, &mut |_| ()).unwrap();
+    let loaded = link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap();
     for seed in 0..10_000 {
         let data = input(loaded.input as usize, seed);
         let (logits, _) = link.infer(&data).unwrap();
@@ -76,7 +77,7 @@ fn a_line_of_faults_gives_right_answers_or_errors() {
     let model = AlignedCopy::new(&small_network(3));
     let blob = Blob::new_checked(&model).unwrap();
     let mut board = Loopback::new(&mut slot, &mut arena);
-    let loaded = Link::new(&mut board, IMPATIENT).load(&model, &mut |_| ()).unwrap();
+    let loaded = Link::new(&mut board, IMPATIENT).load(&model, &mut |_| ControlFlow::Continue(())).unwrap();
     let patience = Patience { timeout: Duration::from_micros(200), attempts: 2 };
     let mut link = Link::new(FaultyTransport::new(&mut board, 0.3, 7), patience);
     // A new host says hello first, until it is heard.
@@ -107,7 +108,7 @@ fn a_host_that_comes_back_finds_the_board_whatever_the_last_one_left_behind() {
         // The last host died in the middle of a frame, with an answer still on the line.
         let mut link = Link::new(&mut board, IMPATIENT);
         link.hello().unwrap();
-        let loaded = link.load(&model, &mut |_| ()).unwrap();
+        let loaded = link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap();
         let data = input(loaded.input as usize, round);
         assert_eq!(link.infer(&data).unwrap().0, testing::run(&blob, &data));
         drop(link);
@@ -120,7 +121,7 @@ fn a_board_that_started_again_is_reported_as_such() {
     let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
     let mut board = Loopback::new(&mut slot, &mut arena);
     let mut link = Link::new(&mut board, IMPATIENT);
-    let loaded = link.load(&small_network(1), &mut |_| ()).unwrap();
+    let loaded = link.load(&small_network(1), &mut |_| ControlFlow::Continue(())).unwrap();
     let data = input(loaded.input as usize, 1);
     link.infer(&data).unwrap();
     link.transport_mut().start_again();
@@ -139,13 +140,30 @@ fn an_image_that_is_not_built_to_fail_refuses_to() {
     assert!(matches!(error, DeviceError::Refused(wire::DeviceError::NotInThisImage)), "{error}");
 }
 
+/// Loading over a slow line can be stopped, which leaves the board without a model and ready for one.
+#[test]
+fn loading_tells_what_has_arrived_and_can_be_stopped() {
+    let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
+    let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
+    let model = (0..).map(small_network).find(|model| model.len() > 2000).unwrap();
+    let mut arrived = Vec::new();
+    let stopped = link.load(&model, &mut |bytes| {
+        arrived.push(bytes);
+        if bytes < model.len() / 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    assert!(matches!(stopped, Err(DeviceError::Stopped)), "{stopped:?}");
+    assert!(arrived.len() > 1 && arrived.is_sorted() && arrived[arrived.len() - 1] < model.len(), "{arrived:?}");
+    assert!(link.infer(&[0]).is_err(), "half a model runs nothing");
+    link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap();
+}
+
 #[test]
 fn unsound_models_are_refused_with_the_reason_and_sound_ones_still_load() {
     let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
     let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
     link.hello().unwrap();
     let model = small_network(1);
-    let mut refused = |model: &[u8]| match link.load(model, &mut |_| ()) {
+    let mut refused = |model: &[u8]| match link.load(model, &mut |_| ControlFlow::Continue(())) {
         Err(DeviceError::Refused(wire::DeviceError::Blob(error))) => error,
         other => panic!("{other:?}"),
     };
@@ -158,7 +176,7 @@ fn unsound_models_are_refused_with_the_reason_and_sound_ones_still_load() {
     assert_eq!(refused(&other_version), BlobError::UnsupportedVersion { found: 9 });
     let error = link.infer(&[0; 4]).unwrap_err();
     assert!(error.to_string().contains("no valid model"), "{error}");
-    link.load(&model, &mut |_| ()).unwrap();
+    link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap();
 }
 
 #[test]
@@ -170,7 +188,7 @@ fn a_model_in_flash_is_used_where_it_lies() {
     let stored = AlignedCopy::new(&[&model[..], &[0xFF; 100]].concat());
     let board = Loopback::with_memory(ServerMemory { slot: &mut [], stored: &stored, arena: &mut arena });
     let mut link = Link::new(board, IMPATIENT);
-    assert!(link.load(&model, &mut |_| ()).unwrap_err().to_string().contains("room for 0"));
+    assert!(link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string().contains("room for 0"));
     let loaded = link.use_stored().unwrap();
     let data = input(loaded.input as usize, 1);
     assert_eq!(link.infer(&data).unwrap().0, testing::run(&blob, &data));
@@ -199,11 +217,11 @@ fn models_that_do_not_fit_are_refused_with_both_numbers() {
     let model = small_network(1);
     let (mut slot, mut arena) = (memory(model.len() - 16), memory(1 << 16));
     let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
-    let error = link.load(&model, &mut |_| ()).unwrap_err().to_string();
+    let error = link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
     assert!(error.contains(&format!("{} bytes", model.len())), "{error}");
     let (mut slot, mut arena) = (memory(1 << 16), memory(16));
     let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
-    let error = link.load(&model, &mut |_| ()).unwrap_err();
+    let error = link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap_err();
     let too_small =
         DeviceError::Refused(wire::DeviceError::Blob(BlobError::ArenaTooSmall { needed: 0, available: 16 }));
     assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&too_small));
@@ -214,7 +232,7 @@ fn models_that_do_not_fit_are_refused_with_both_numbers() {
 fn wrong_requests_are_answered_with_what_is_wrong() {
     let (mut slot, mut arena) = (memory(1 << 16), memory(1 << 16));
     let mut link = Link::new(Loopback::new(&mut slot, &mut arena), IMPATIENT);
-    let loaded = link.load(&small_network(1), &mut |_| ()).unwrap();
+    let loaded = link.load(&small_network(1), &mut |_| ControlFlow::Continue(())).unwrap();
     let error = link.profile().unwrap_err().to_string();
     assert!(error.contains("not run the model yet"), "{error}");
     let error = link.infer(&vec![0; loaded.input as usize + 1]).unwrap_err().to_string();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use releq::device::firmware;
@@ -62,7 +63,7 @@ fn meet(name: &str, count: u64) {
             };
             if needed as u64 > available { Err(too_small()) } else { Ok(blob) }
         });
-        match (expected, link.load(&hostile, &mut |_| ())) {
+        match (expected, link.load(&hostile, &mut |_| ControlFlow::Continue(()))) {
             (Err(expected), Err(DeviceError::Refused(wire::DeviceError::Blob(found)))) => {
                 assert!(is_same(found, expected), "{name}, seed {seed}: host {expected:?}, board {found:?}");
                 refused += 1;

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Mutex;
 
@@ -108,7 +109,7 @@ impl Booted {
     /// Loads a model over the link, or, where RAM has no room for it, boots the board again with the model in its flash.
     fn load(&mut self, model: &[u8]) -> Result<LoadedReply, DeviceError> {
         if model.len() as u64 <= self.board.model_bytes {
-            self.link.load(model, &mut |_| ())
+            self.link.load(model, &mut |_| ControlFlow::Continue(()))
         } else {
             self.flash(model)
         }
@@ -216,7 +217,7 @@ fn refuses_unsound_models_and_lives_on(name: &str) {
             Err(error) => panic!("{name}, hostile {seed}: {error}"),
         }
     }
-    let error = booted.link.load(&vec![0; 2 << 20], &mut |_| ()).unwrap_err();
+    let error = booted.link.load(&vec![0; 2 << 20], &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(matches!(error, DeviceError::Refused(wire::DeviceError::ModelTooLarge { .. })), "{error}");
     let loaded = booted.load(&sound).unwrap();
     booted.assert_agrees(&sound, loaded, 1, "after all that");

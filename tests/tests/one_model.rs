@@ -1,6 +1,8 @@
 //! Images for one model: they run it as the host does, take no other, and are small.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::ops::ControlFlow;
+
 use releq::device::firmware::{self, Firmware, ImageOptions};
 use releq::device::flash::FlashUse;
 use releq::device::link::Patience;
@@ -23,7 +25,7 @@ fn image_that_agrees(name: &str, model: impl FnOnce(&releq::device::Board) -> Ve
     let emulator = Qemu::start(&qemu, &board, &image.elf, None).unwrap();
     let mut link = Link::new(emulator, Patience::default()).with_logs(&image.bytes, |line| println!("board: {line}"));
     link.hello().unwrap();
-    let refused = link.load(&model, &mut |_| ()).unwrap_err().to_string();
+    let refused = link.load(&model, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
     assert!(refused.contains("room for 0"), "{refused}");
     let loaded = link.use_stored().unwrap();
     for seed in 0..2 {

@@ -1,16 +1,16 @@
-//! `releq ablate`: what each part of the search is worth.
+//! `releq ablate`: what each part of the search and of the fine-tunes is worth.
 
 use clap::{Args, ValueEnum};
 
 use super::stage::Existing;
 use crate::search::ablation::Respect;
-use crate::stages::{self, Ablations, ShortLength, percent};
+use crate::stages::{self, Ablations, ShortLength, SinusoidalEffect, percent};
 
-/// Measure what each part of the search is worth: LSTM, state, clip, reward, length of the short fine-tune
+/// Measure what each part of the search is worth: LSTM, state, clip, reward; and of the fine-tunes: length, regulariser
 ///
 /// Runs the run's search and searches that differ from it in one respect, without polish and over several seeds, from the run's
-/// float network and by the same fine-tunes. Those are kept in the run's folder: a second call makes none again. Writes
-/// ablate.json, or ablate-short.json.
+/// float network and by the same fine-tunes. `short` and `sinusoidal` fine-tune random assignments. All fine-tunes are kept in
+/// the run's folder: a second call makes none again. Writes ablate.json, ablate-short.json or ablate-sinusoidal.json.
 #[derive(Args, Debug)]
 pub(super) struct AblateArgs {
     #[command(flatten)]
@@ -18,15 +18,18 @@ pub(super) struct AblateArgs {
     /// What to vary; may be repeated [default: lstm, features, clip and reward]
     #[arg(long, value_enum)]
     what: Vec<What>,
-    /// How many seeds of the agent
+    /// How many seeds: of the agent, or of `sinusoidal`'s fine-tunes
     #[arg(long, default_value = "3")]
     seeds: std::num::NonZeroUsize,
     /// Episodes of each search [default: the run's]
     #[arg(long)]
     episodes: Option<std::num::NonZeroUsize>,
-    /// Assignments that `short` fine-tunes at length
+    /// Random assignments that `short` and `sinusoidal` fine-tune at length
     #[arg(long, default_value = "12")]
     samples: std::num::NonZeroUsize,
+    /// Strengths of the regulariser that `sinusoidal` compares with none
+    #[arg(long, value_delimiter = ',', default_value = "0.1,1", value_parser = positive)]
+    strengths: Vec<f64>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -44,6 +47,13 @@ enum What {
     Reward,
     /// How well short fine-tunes of several lengths rank assignments as long ones do
     Short,
+    /// What the sinusoidal regulariser does in short and in long fine-tunes
+    Sinusoidal,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let strength: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if strength.is_finite() && strength > 0.0 { Ok(strength) } else { Err("must be above 0".to_owned()) }
 }
 
 pub(super) fn run(args: &AblateArgs) -> anyhow::Result<()> {
@@ -53,7 +63,7 @@ pub(super) fn run(args: &AblateArgs) -> anyhow::Result<()> {
         What::Features => Some(Respect::Features),
         What::Clip => Some(Respect::Clip),
         What::Reward => Some(Respect::Reward),
-        What::Short => None,
+        What::Short | What::Sinusoidal => None,
     };
     let respects: Vec<Respect> = match args.what.is_empty() {
         true => Respect::ALL.to_vec(),
@@ -69,11 +79,20 @@ pub(super) fn run(args: &AblateArgs) -> anyhow::Result<()> {
         }
     }
     if args.what.contains(&What::Short) {
-        let lengths = stages::ablate_short(&mut run, &workshop, args.samples.get())?;
+        let lengths = stages::ablate_short(&run, &workshop, args.samples.get())?;
         if args.json {
             println!("{}", serde_json::to_string_pretty(&lengths)?);
         } else {
             print_short(&lengths, args.samples.get());
+        }
+    }
+    if args.what.contains(&What::Sinusoidal) {
+        let (samples, seeds) = (args.samples.get(), args.seeds.get());
+        let effects = stages::ablate_sinusoidal(&run, &workshop, &args.strengths, samples, seeds)?;
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&effects)?);
+        } else {
+            print_sinusoidal(&effects, samples, seeds);
         }
     }
     Ok(())
@@ -112,5 +131,19 @@ fn print_short(lengths: &[ShortLength], samples: usize) {
     for length in lengths {
         let correlation = length.rank_correlation.map_or_else(|| "-".to_owned(), |found| format!("{found:.3}"));
         println!("{:>8}{correlation:>20}{:>16}{:>12.2}", length.steps, percent(length.accuracy), length.seconds);
+    }
+}
+
+fn print_sinusoidal(effects: &[SinusoidalEffect], samples: usize, seeds: usize) {
+    println!("the sinusoidal regulariser, over {samples} random assignments and {seeds} seeds of the fine-tune");
+    println!("{:<10}{:>10}{:>16}{:>18}", "fine-tune", "strength", "accuracy, %", "points gained");
+    for effect in effects {
+        println!(
+            "{:<10}{:>10}{:>16}{:>18}",
+            effect.fine_tune,
+            effect.strength,
+            effect.accuracy_percent.to_string(),
+            effect.gain_points.to_string()
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! again under the same number; the device then repeats its answer rather than its work. Frames that are damaged, or
 //! answers to earlier requests, are dropped and counted.
 
-use std::ops::DerefMut;
+use std::ops::{ControlFlow, DerefMut};
 use std::time::{Duration, Instant};
 
 use releq_shared::wire::{
@@ -259,17 +259,23 @@ impl<T: Transport> Link<T> {
         self.ask(request, |response| matches!(response, Response::Done).then_some(()))
     }
 
-    /// Loads a model, and tells `progress` the bytes that have arrived.
+    /// Loads a model, and tells `progress` the bytes that have arrived; it may stop the loading.
     ///
     /// # Errors
-    /// [`DeviceError::Refused`] if the board does not accept it.
-    pub fn load(&mut self, model: &[u8], progress: &mut dyn FnMut(usize)) -> Result<LoadedReply, DeviceError> {
+    /// [`DeviceError::Refused`] if the board does not accept it, [`DeviceError::Stopped`] if `progress` says so.
+    pub fn load(
+        &mut self,
+        model: &[u8],
+        progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<LoadedReply, DeviceError> {
         self.has_model = false;
         self.done(&Request::LoadBegin { len: model.len() as u32 })?;
         for (index, data) in model.chunks(DATA_MAX).enumerate() {
             let offset = index * DATA_MAX;
             self.done(&Request::LoadChunk { offset: offset as u32, data })?;
-            progress(offset + data.len());
+            if progress(offset + data.len()).is_break() {
+                return Err(DeviceError::Stopped);
+            }
         }
         self.loaded(&Request::LoadEnd)
     }

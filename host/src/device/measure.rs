@@ -28,8 +28,17 @@ pub struct DeviceMeasurement {
     pub link: LinkStatistics,
 }
 
+/// What of a measurement is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MeasureProgress {
+    /// So many bytes of the model have arrived on the board.
+    Loaded(usize),
+    /// So many images have run.
+    Ran(usize),
+}
+
 /// Loads `model` onto the board behind `link`, or uses it where it lies in flash already, runs all `images` through it, and
-/// compares every logit with those of the host's integer engine, which runs at the same time. `progress` hears of the images done
+/// compares every logit with those of the host's integer engine, which runs at the same time. `progress` hears of what is done
 /// and may stop it.
 ///
 /// # Errors
@@ -39,7 +48,7 @@ pub fn measure<T: Transport>(
     model: &[u8],
     placement: Placement,
     images: &Images,
-    progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(MeasureProgress) -> ControlFlow<()>,
 ) -> Result<DeviceMeasurement, DeviceError> {
     let aligned = AlignedCopy::new(model);
     let blob = Blob::new_checked(&aligned)?;
@@ -49,7 +58,9 @@ pub fn measure<T: Transport>(
     }
     let hello = link.hello()?;
     let loaded = match placement {
-        Placement::Ram if model.len() as u64 <= u64::from(hello.model_max) => link.load(model, &mut |_| ())?,
+        Placement::Ram if model.len() as u64 <= u64::from(hello.model_max) => {
+            link.load(model, &mut |bytes| progress(MeasureProgress::Loaded(bytes)))?
+        }
         // An image with a model inside takes no other.
         Placement::Ram | Placement::Flash => link.use_stored()?,
     };
@@ -62,7 +73,7 @@ pub fn measure<T: Transport>(
         let range = start..images.len().min(start + SIDE_BY_SIDE);
         let (host, board) = std::thread::scope(|scope| {
             let host = scope.spawn(|| logits_of(&blob, images, range.clone(), &|| ()));
-            let board = run_on_board(link, images, range.clone(), progress);
+            let board = run_on_board(link, images, range.clone(), &mut |done| progress(MeasureProgress::Ran(done)));
             (host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), board)
         });
         for ((index, host), board) in range.zip(host?).zip(board?) {

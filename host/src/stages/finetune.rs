@@ -94,7 +94,8 @@ impl Plan {
 /// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy (see [`search::smoothed`]), as many as
 /// the settings allow, until the cheapest is known that can be expected to keep the allowed loss (see [`Trials`]); unless the
 /// run has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing;
-/// the loss then counts against the better of the two float networks.
+/// the loss counts against the better of the two float networks, or the one it starts from if there is no reference of the run's
+/// settings.
 /// The test images are used here for the first time, for the final figures.
 ///
 /// # Errors
@@ -117,7 +118,10 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     let float_accuracy = evaluate(&float, None, &workshop.validation)?.share();
     let teacher = match config.finetune.distillation.weight > 0.0 {
         true => Some(super::reference::load(run, workshop)?),
-        false => None,
+        false => {
+            super::reference::forget_stale(run, progress)?;
+            None
+        }
     };
     let to_keep = run.result.validation.float_reference.map_or(float_accuracy, |trained| trained.max(float_accuracy));
     let mut tried = Vec::new();
@@ -360,6 +364,19 @@ mod tests {
         assert_eq!(tried(100.0, 4), (vec!["1,1,1,1".to_owned()], 1));
         assert_eq!(tried(-100.0, 2).0.len(), 2);
         assert_eq!(tried(-100.0, 1), (vec!["4,4,4,4".to_owned()], 4));
+    }
+
+    #[test]
+    fn a_reference_of_other_settings_is_not_compared_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut run, workshop) = start(folder.path(), config(1e-3));
+        reference(&mut run, &workshop).unwrap();
+        let bits: Assignment = "2,2,2,2".parse().unwrap();
+        finetune(&mut run, &workshop, Some(&bits)).unwrap();
+        assert!(run.result.accuracy.float_reference.is_some() && run.result.validation.float_reference.is_some());
+        run.set_config(config(2e-3)).unwrap();
+        finetune(&mut run, &workshop, Some(&bits)).unwrap();
+        assert!(run.result.accuracy.float_reference.is_none() && run.result.validation.float_reference.is_none());
     }
 
     #[test]

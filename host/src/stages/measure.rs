@@ -1,15 +1,18 @@
 //! Measurement on a board.
 
+use std::time::Instant;
+
 use releq_shared::blob::{AlignedCopy, Blob};
 
 use super::{StageError, percent};
 use crate::data::Images;
 use crate::device::firmware::LogLevel;
+use crate::device::measure::MeasureProgress;
 use crate::device::placement::laid_out_for_others;
 use crate::device::start::{self, Started};
 use crate::device::{Board, DeviceError, DeviceMeasurement, Placement};
 use crate::interrupt;
-use crate::progress::Progress;
+use crate::progress::{Progress, Task};
 use crate::run::{Energy, RunFolder};
 
 /// How to measure.
@@ -50,8 +53,7 @@ impl Supply {
 }
 
 /// Runs a model over the first test images on a board that is booted for it, with the model in its flash if RAM has no room.
-/// Also gives the seconds from the board's
-/// first word to its last.
+/// Also gives the seconds that loading and running took.
 ///
 /// # Errors
 /// [`StageError`].
@@ -81,13 +83,26 @@ pub fn measure_on(
     let Started { mut link, runs_image } =
         start::start(board, &firmware, stored, progress, start::show_log(options.verbose))?;
     let images = test.first(options.samples);
-    let mut task = progress.task("measure", images.len() as u64);
-    let mut measured = crate::device::measure(&mut link, model, placement, &images, &mut |done| {
-        task.set(done as u64, String::new);
+    let started = Instant::now();
+    let (mut loading, mut running) = (None::<Task>, None::<Task>);
+    let mut measured = crate::device::measure(&mut link, model, placement, &images, &mut |at| {
+        match at {
+            MeasureProgress::Loaded(bytes) => loading
+                .get_or_insert_with(|| progress.task("load", model.len() as u64))
+                .set(bytes as u64, || "bytes of the model".to_owned()),
+            MeasureProgress::Ran(done) => {
+                if let Some(loaded) = loading.take() {
+                    loaded.clear();
+                }
+                running
+                    .get_or_insert_with(|| progress.task("measure", images.len() as u64))
+                    .set(done as u64, String::new);
+            }
+        }
         interrupt::check()
     })?;
-    let seconds = task.seconds();
-    task.finish(format_args!(
+    let seconds = started.elapsed().as_secs_f64();
+    running.unwrap_or_else(|| progress.task("measure", 0)).finish(format_args!(
         "{} on {} images on {}, {} of them bit for bit as on the host; {:.0} images a second",
         percent(measured.accuracy),
         images.len(),

@@ -4,6 +4,7 @@
 //! Every step adds what it has shown to result.json.
 
 mod ablate;
+mod ablate_fits;
 mod compare;
 mod finetune;
 mod import;
@@ -34,7 +35,8 @@ use crate::train::TrainError;
 use crate::train::checkpoint::CheckpointError;
 
 pub use crate::run::files;
-pub use ablate::{Ablations, ShortLength, VariantFigures, ablate, ablate_short};
+pub use ablate::{Ablations, VariantFigures, ablate};
+pub use ablate_fits::{ShortLength, SinusoidalEffect, ablate_short, ablate_sinusoidal};
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
 pub use import::{Import, import, model_of};

@@ -26,11 +26,11 @@ pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageEr
     run.config().check_quantizer()?;
     let (float, _) = checkpoint::load(&path, graph, devices.first())?;
     let layers = layer_facts(&float)?;
-    let short = &run.config().short;
+    let (short, seed) = (&run.config().short, run.config().seed);
     let mut oracle = Remembering::in_file(
-        oracle(run, workshop, &float, short)?,
+        oracle(run, workshop, &float, short, seed)?,
         &run.file(files::EVALUATIONS),
-        &key(run, &path, short)?,
+        &key(run, &path, short, seed)?,
     )?;
     let known = oracle.known().len();
     if known > 0 {
@@ -48,34 +48,42 @@ pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageEr
     Ok(Site { oracle, layers, search })
 }
 
-/// An oracle that fine-tunes by other settings than the run's short ones, and remembers its answers in a file of that name.
+/// An oracle that fine-tunes by other settings than the run's short ones, or by another seed, and remembers its answers in a file
+/// of that name.
 pub(super) fn with_fit(
     run: &RunFolder,
     workshop: &Workshop,
     fit: &FitConfig,
+    seed: u64,
     file: &str,
 ) -> Result<Remembering<FineTuneOracle>, StageError> {
     let path = run.require(files::FLOAT, "train")?;
     let (float, _) = checkpoint::load(&path, &workshop.graph, workshop.devices.first())?;
-    let oracle = oracle(run, workshop, &float, fit)?;
-    Ok(Remembering::in_file(oracle, &run.file(file), &key(run, &path, fit)?)?)
+    let oracle = oracle(run, workshop, &float, fit, seed)?;
+    Ok(Remembering::in_file(oracle, &run.file(file), &key(run, &path, fit, seed)?)?)
 }
 
-fn oracle(run: &RunFolder, workshop: &Workshop, float: &Model, fit: &FitConfig) -> Result<FineTuneOracle, StageError> {
+fn oracle(
+    run: &RunFolder,
+    workshop: &Workshop,
+    float: &Model,
+    fit: &FitConfig,
+    seed: u64,
+) -> Result<FineTuneOracle, StageError> {
     let config = run.config();
     let (training, validation) = (workshop.training.clone(), workshop.validation.clone());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    FineTuneOracle::new(float, training, validation, fit.clone(), config.seed, &workshop.devices, threads)
+    FineTuneOracle::new(float, training, validation, fit.clone(), seed, &workshop.devices, threads)
         .map(|oracle| oracle.with_quantizer(config.quantizer.kind))
         .map_err(StageError::Oracle)
 }
 
 /// What an answer depends on: the float network, the quantiser, the fine-tune and the seed.
-fn key(run: &RunFolder, float: &std::path::Path, fit: &FitConfig) -> Result<String, RunError> {
+fn key(run: &RunFolder, float: &std::path::Path, fit: &FitConfig, seed: u64) -> Result<String, RunError> {
     let io = |source| RunError::Io { action: "read", path: float.to_owned(), source };
     let mut hasher = Sha256::new_with_prefix(std::fs::read(float).map_err(io)?);
     let config = run.config();
-    hasher.update(serde_json::to_vec(&(fit, config.quantizer, config.seed, &config.dataset)).unwrap_or_default());
+    hasher.update(serde_json::to_vec(&(fit, config.quantizer, seed, &config.dataset)).unwrap_or_default());
     Ok(hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -85,6 +85,22 @@ pub(super) fn load(run: &mut RunFolder, workshop: &Workshop) -> Result<Model, St
     Ok(checkpoint::load(&path, &workshop.graph, workshop.devices.first())?.0)
 }
 
+/// Forgets the figures of a reference that was trained by other settings than the run has now, so that nothing is compared with
+/// them.
+pub(super) fn forget_stale(run: &mut RunFolder, progress: &Progress) -> Result<(), StageError> {
+    if run.file(files::REFERENCE).exists() && !is_of(run, &fingerprint(run)?) {
+        progress.say(format_args!(
+            "{:>12} the float network of the same training is of other settings than config.toml has now and is not compared \
+             with; `releq reference` trains it anew",
+            "note"
+        ));
+        run.result.validation.float_reference = None;
+        run.result.accuracy.float_reference = None;
+        run.result.seconds.reference = None;
+    }
+    Ok(())
+}
+
 /// Whether the run's reference was made of this. One from before there was a fingerprint is taken as it is.
 fn is_of(run: &RunFolder, made_of: &str) -> bool {
     run.result.reference_of.as_deref().is_none_or(|of| of == made_of)
