@@ -14,9 +14,9 @@ const SHARE: (f64, f64) = (0.25, 0.15);
 const OFFSET_DEVIATION: f64 = 0.2;
 /// Deviation of what an assignment has of its own, in points.
 const OWN_DEVIATION: f64 = 0.2;
-/// A cheaper assignment is tried if the bound lies at most so many deviations below its expected loss: odds of two to one
-/// against it.
-const DARING: f64 = 0.5;
+/// A cheaper assignment is tried if the bound lies at most so many deviations below its expected loss: odds of five to one
+/// against it. How many trials there may be is for the user to say; those allowed are made where they can still lower the cost.
+const DARING: f64 = 1.0;
 
 /// Long fine-tunes to come and those made.
 #[derive(Clone, Debug)]
