@@ -4,13 +4,13 @@ use clap::{Args, ValueEnum};
 
 use super::stage::Existing;
 use crate::search::ablation::Respect;
-use crate::stages::{self, Ablations, ShortLength, SinusoidalEffect, percent};
+use crate::stages::{self, Ablations, FitEffect, FitRespect, ShortLength, percent};
 
-/// Measure what each part of the search is worth: LSTM, state, clip, reward; and of the fine-tunes: length, regulariser
+/// Measure what each part of the search is worth: LSTM, state, clip, reward; and of the fine-tunes: length, recipe
 ///
 /// Runs the run's search and searches that differ from it in one respect, without polish and over several seeds, from the run's
-/// float network and by the same fine-tunes. `short` and `sinusoidal` fine-tune random assignments. All fine-tunes are kept in
-/// the run's folder: a second call makes none again. Writes ablate.json, ablate-short.json or ablate-sinusoidal.json.
+/// float network and by the same fine-tunes. `short`, `sinusoidal` and `recipe` fine-tune random assignments. All fine-tunes are
+/// kept in the run's folder: a second call makes none again. Writes ablate.json, ablate-short.json or ablate-fits.json.
 #[derive(Args, Debug)]
 pub(super) struct AblateArgs {
     #[command(flatten)]
@@ -18,13 +18,13 @@ pub(super) struct AblateArgs {
     /// What to vary; may be repeated [default: lstm, features, clip and reward]
     #[arg(long, value_enum)]
     what: Vec<What>,
-    /// How many seeds: of the agent, or of `sinusoidal`'s fine-tunes
+    /// How many seeds: of the agent, or of the fine-tunes of `sinusoidal` and `recipe`
     #[arg(long, default_value = "3")]
     seeds: std::num::NonZeroUsize,
     /// Episodes of each search [default: the run's]
     #[arg(long)]
     episodes: Option<std::num::NonZeroUsize>,
-    /// Random assignments that `short` and `sinusoidal` fine-tune at length
+    /// Random assignments that `short`, `sinusoidal` and `recipe` fine-tune at length
     #[arg(long, default_value = "12")]
     samples: std::num::NonZeroUsize,
     /// Strengths of the regulariser that `sinusoidal` compares with none
@@ -49,6 +49,8 @@ enum What {
     Short,
     /// What the sinusoidal regulariser does in short and in long fine-tunes
     Sinusoidal,
+    /// What else a recipe can have, in short and in long fine-tunes: distillation, gradual bits, batch norms measured anew...
+    Recipe,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -63,7 +65,7 @@ pub(super) fn run(args: &AblateArgs) -> anyhow::Result<()> {
         What::Features => Some(Respect::Features),
         What::Clip => Some(Respect::Clip),
         What::Reward => Some(Respect::Reward),
-        What::Short | What::Sinusoidal => None,
+        What::Short | What::Sinusoidal | What::Recipe => None,
     };
     let respects: Vec<Respect> = match args.what.is_empty() {
         true => Respect::ALL.to_vec(),
@@ -79,20 +81,26 @@ pub(super) fn run(args: &AblateArgs) -> anyhow::Result<()> {
         }
     }
     if args.what.contains(&What::Short) {
-        let lengths = stages::ablate_short(&run, &workshop, args.samples.get())?;
+        let lengths = stages::ablate_short(&mut run, &workshop, args.samples.get())?;
         if args.json {
             println!("{}", serde_json::to_string_pretty(&lengths)?);
         } else {
             print_short(&lengths, args.samples.get());
         }
     }
-    if args.what.contains(&What::Sinusoidal) {
+    let of_fits = |what: &What| match what {
+        What::Sinusoidal => Some(FitRespect::Sinusoidal(args.strengths.clone())),
+        What::Recipe => Some(FitRespect::Recipe),
+        _ => None,
+    };
+    let of_fits: Vec<FitRespect> = args.what.iter().filter_map(of_fits).collect();
+    if !of_fits.is_empty() {
         let (samples, seeds) = (args.samples.get(), args.seeds.get());
-        let effects = stages::ablate_sinusoidal(&run, &workshop, &args.strengths, samples, seeds)?;
+        let effects = stages::ablate_fits(&mut run, &workshop, &of_fits, samples, seeds)?;
         if args.json {
             println!("{}", serde_json::to_string_pretty(&effects)?);
         } else {
-            print_sinusoidal(&effects, samples, seeds);
+            print_fits(&effects, samples, seeds);
         }
     }
     Ok(())
@@ -134,16 +142,17 @@ fn print_short(lengths: &[ShortLength], samples: usize) {
     }
 }
 
-fn print_sinusoidal(effects: &[SinusoidalEffect], samples: usize, seeds: usize) {
-    println!("the sinusoidal regulariser, over {samples} random assignments and {seeds} seeds of the fine-tune");
-    println!("{:<10}{:>10}{:>16}{:>18}", "fine-tune", "strength", "accuracy, %", "points gained");
+fn print_fits(effects: &[FitEffect], samples: usize, seeds: usize) {
+    println!("recipes of fine-tunes, over {samples} random assignments and {seeds} seeds of the fine-tune");
+    println!("{:<10}{:<22}{:>16}{:>18}{:>10}", "fine-tune", "recipe", "accuracy, %", "points gained", "seconds");
     for effect in effects {
         println!(
-            "{:<10}{:>10}{:>16}{:>18}",
+            "{:<10}{:<22}{:>16}{:>18}{:>10.1}",
             effect.fine_tune,
-            effect.strength,
+            effect.name,
             effect.accuracy_percent.to_string(),
-            effect.gain_points.to_string()
+            effect.gain_points.to_string(),
+            effect.seconds
         );
     }
 }

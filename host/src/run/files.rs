@@ -16,8 +16,8 @@ pub const SCAN: &str = "scan.json";
 pub const SEARCH_CHECKPOINT: &str = "search.checkpoint";
 /// What the search found.
 pub const SEARCH: &str = "search.json";
-/// A folder of the fine-tunes that show what the sinusoidal regulariser does.
-pub const ABLATE_SINUSOIDAL: &str = "ablate-sinusoidal";
+/// A folder of the fine-tunes that show what parts of their recipe are worth.
+pub const ABLATE_FITS: &str = "ablate-fits";
 /// The search beside other methods.
 pub const COMPARISON: &str = "compare.json";
 /// The float network after as many further steps as the long fine-tune has.

@@ -35,8 +35,9 @@ pub struct SearchConfig {
     /// Whether the agent has its LSTM; without it a dense layer of the same width takes its place.
     pub lstm: bool,
     /// Whether the best assignment is polished at the end, with at most a quarter as many evaluations as episodes: a
-    /// bitwidth less in each layer in turn, then exchanges between layers that what was seen so far speaks for. Not in the
-    /// paper; it only ever improves the choice.
+    /// bitwidth less in each layer in turn, then exchanges between layers that what was seen so far speaks for. And whether
+    /// neighbours of what long fine-tunes can be trusted with are looked for before each, with at most a tenth as many
+    /// evaluations as episodes. Not in the paper; it only ever improves the choice.
     pub polish: bool,
     /// The agent's training.
     pub ppo: PpoConfig,

@@ -75,7 +75,7 @@ impl super::run::Search<'_> {
 
 /// Assignments one exchange away: one or two bitwidths less in all, taken from up to two layers, with up to one more
 /// given to another.
-fn exchanges(judge: &Judge<'_>, bits: &Assignment) -> Vec<Assignment> {
+pub(super) fn exchanges(judge: &Judge<'_>, bits: &Assignment) -> Vec<Assignment> {
     let moved = |from: &Assignment, layer: usize, up: bool| -> Option<Assignment> {
         let place = judge.actions.iter().position(|&action| action == from.0[layer])?;
         let place = if up { place + 1 } else { place.checked_sub(1)? };

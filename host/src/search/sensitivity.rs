@@ -52,6 +52,13 @@ impl Sensitivity {
         Self { mean, terms, error: (squares / known.len().max(1) as f64).sqrt() }
     }
 
+    /// Fits evaluated assignments; see [`Self::fit`].
+    pub(super) fn of(evaluated: &[Evaluated], floor: f64) -> Self {
+        let answer = |found: &Evaluated| Evaluation { accuracy: found.accuracy, diverged: false, seconds: 0.0 };
+        let memo = evaluated.iter().map(|found| (found.bits.clone(), answer(found))).collect();
+        Self::fit(&memo, evaluated.first().map_or(0, |found| found.bits.0.len()), floor)
+    }
+
     /// The accuracy to expect.
     pub(super) fn predict(&self, bits: &Assignment) -> f64 {
         let term = |(terms, bits): (&BTreeMap<Bitwidth, f64>, &Bitwidth)| terms.get(bits).copied().unwrap_or(0.0);
@@ -65,10 +72,7 @@ impl Sensitivity {
 /// a hundred was lucky; the sum has each of its terms from dozens of evaluations.
 #[must_use]
 pub fn smoothed(evaluated: &[Evaluated], float_accuracy: f64, reward: Reward) -> Vec<Evaluated> {
-    let layers = evaluated.first().map_or(0, |found| found.bits.0.len());
-    let answer = |found: &Evaluated| Evaluation { accuracy: found.accuracy, diverged: false, seconds: 0.0 };
-    let memo = evaluated.iter().map(|found| (found.bits.clone(), answer(found))).collect();
-    let model = Sensitivity::fit(&memo, layers, reward.floor(float_accuracy));
+    let model = Sensitivity::of(evaluated, reward.floor(float_accuracy));
     let smooth = |found: &Evaluated| {
         let accuracy = found.accuracy.midpoint(model.predict(&found.bits)).clamp(0.0, 1.0);
         Evaluated { accuracy, accepted: reward.accepts(accuracy, float_accuracy), ..found.clone() }

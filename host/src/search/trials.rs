@@ -31,6 +31,7 @@ pub struct Trials {
 #[derive(Clone, Debug)]
 struct Candidate {
     bits: Assignment,
+    cost: f64,
     /// Loss after the short fine-tune, in points.
     short_loss: f64,
     state: State,
@@ -71,11 +72,33 @@ impl Trials {
         let candidate = |found: Evaluated| Candidate {
             short_loss: (float_accuracy - found.accuracy) * 100.0,
             bits: found.bits,
+            cost: found.cost,
             state: State::Untried,
         };
         // Two networks of one origin are right on much the same images: half the deviation of independent answers.
         let noise_points = 50.0 * (float_accuracy * (1.0 - float_accuracy) / images.max(1) as f64).sqrt();
         Self { candidates: rungs.into_iter().map(candidate).collect(), bound_points, noise_points }
+    }
+
+    /// Takes other assignments, evaluated in the meantime, into account, and keeps what trials have shown.
+    pub fn renew(&mut self, evaluated: &[Evaluated], float_accuracy: f64) {
+        let mut renewed = Self::new(evaluated, float_accuracy, 1, self.bound_points).candidates;
+        for tried in self.candidates.drain(..).filter(|candidate| candidate.state != State::Untried) {
+            match renewed.iter_mut().find(|candidate| candidate.bits == tried.bits) {
+                Some(candidate) => candidate.state = tried.state,
+                None => renewed.push(tried),
+            }
+        }
+        renewed.sort_by(|a, b| (a.cost * 1e9).round().total_cmp(&(b.cost * 1e9).round()));
+        self.candidates = renewed;
+    }
+
+    /// The cheapest that can be trusted to keep the bound, tried or not: what a cheaper one would have to replace.
+    #[must_use]
+    pub fn trusted(&self) -> Option<&Assignment> {
+        let beliefs = self.beliefs();
+        let mut alive = (0..beliefs.len()).filter(|&at| self.candidates[at].state != State::Diverged);
+        alive.find(|&at| self.trusts(beliefs[at])).map(|at| &self.candidates[at].bits)
     }
 
     /// What to try next: the assignment that would be the result if it had been tried; if it has been, a cheaper one that may
@@ -275,6 +298,24 @@ mod tests {
         let trials = Trials::new(&all, 0.9, 1_000, 0.3);
         let rungs: Vec<String> = trials.candidates.iter().map(|candidate| candidate.bits.to_string()).collect();
         assert_eq!(rungs, ["2,2", "5,5", "8,8"]);
+    }
+
+    #[test]
+    fn assignments_that_are_evaluated_between_trials_join_the_others() {
+        let all = [found("2,2", 0.2, 0.80), found("4,4", 0.6, 0.89)];
+        let mut trials = Trials::new(&all, 0.9, 1_000_000, 0.3);
+        assert_eq!(trials.trusted().unwrap().to_string(), "4,4");
+        trials.note(&"4,4".parse().unwrap(), Some(0.2));
+        trials.note(&"2,2".parse().unwrap(), Some(3.0));
+        assert_eq!(trials.next(), None);
+        let better =
+            [found("4,2", 0.4, 0.895), found("3,3", 0.3, 0.8), found("4,4", 0.6, 0.89), found("2,2", 0.2, 0.80)];
+        trials.renew(&better, 0.9);
+        assert_eq!(trials.next().unwrap().to_string(), "4,2", "it costs less and lost no more");
+        let tried = trials.candidates.iter().filter(|candidate| matches!(candidate.state, State::Tried(_))).count();
+        assert_eq!(tried, 2, "what was tried stays, on the frontier or not");
+        trials.note(&"4,2".parse().unwrap(), Some(0.1));
+        assert_eq!(trials.chosen().unwrap().0.to_string(), "4,2");
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::finetune_plan::Plan;
 use super::{StageError, Workshop, files, percent};
 use crate::interrupt;
 use crate::network::Graph;
 use crate::quantize::Quantizer;
 use crate::run::{RunError, RunFolder, Tried};
-use crate::search::{self, Assignment, Belief, LayerFacts, Trials};
+use crate::search::{Assignment, LayerFacts};
 use crate::train::{Fit, Model, Quantization, TrainError, checkpoint, evaluate, layer_facts};
 
 #[derive(Serialize)]
@@ -30,70 +31,8 @@ struct Diverged<'a> {
 /// What a long fine-tune starts its randomness from, besides the run's seed.
 pub(super) const SEED: u64 = 0xF17E;
 
-/// Assignments in the order in which they are to be fine-tuned.
-enum Plan {
-    /// One that the user gave.
-    Given(Option<Assignment>),
-    /// The search's, at most so many, until the cheapest is known that can be expected to keep the bound.
-    Searched(Trials, usize),
-}
-
-impl Plan {
-    fn of(run: &RunFolder, workshop: &Workshop, bits: Option<&Assignment>) -> Result<Self, StageError> {
-        Ok(match bits {
-            Some(bits) => Self::Given(Some(bits.clone())),
-            None => {
-                let found = super::search::load(run)?;
-                let config = run.config();
-                let candidates = search::smoothed(&found.evaluated, found.float_accuracy, config.search.reward);
-                let images = workshop.validation.images.len();
-                let trials = Trials::new(&candidates, found.float_accuracy, images, config.max_loss_points);
-                Self::Searched(trials, config.candidates.max(1))
-            }
-        })
-    }
-
-    fn next(&mut self) -> Option<Assignment> {
-        match self {
-            Self::Given(bits) => bits.take(),
-            Self::Searched(_, 0) => None,
-            Self::Searched(trials, left) => {
-                *left -= 1;
-                trials.next().cloned()
-            }
-        }
-    }
-
-    /// Takes note of the points that an assignment has lost, or that it diverged.
-    fn note(&mut self, bits: &Assignment, loss_points: Option<f64>) {
-        if let Self::Searched(trials, _) = self {
-            trials.note(bits, loss_points);
-        }
-    }
-
-    /// What an assignment is believed to lose by all that was tried.
-    fn belief(&self, bits: &Assignment) -> Option<Belief> {
-        match self {
-            Self::Given(_) => None,
-            Self::Searched(trials, _) => trials.belief(bits),
-        }
-    }
-
-    /// Of the assignments tried the one to take, and whether it can be trusted to keep the bound.
-    fn chosen(&self, tried: &[Tried], bound_points: f64) -> Option<(Assignment, bool)> {
-        match self {
-            Self::Given(_) => {
-                let only = tried.first().filter(|tried| tried.validation_accuracy.is_some())?;
-                Some((only.bits.clone(), only.loss_points.is_some_and(|loss| search::keeps(loss, bound_points))))
-            }
-            Self::Searched(trials, _) => trials.chosen().map(|(bits, _, trusted)| (bits.clone(), trusted)),
-        }
-    }
-}
-
-/// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy (see [`search::smoothed`]), as many as
-/// the settings allow, until the cheapest is known that can be expected to keep the allowed loss (see [`Trials`]); unless the
-/// run has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing;
+/// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy, as many as the settings allow, until the
+/// cheapest is known that can be expected to keep the allowed loss (see [`Plan`]); unless the run has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing;
 /// the loss counts against the better of the two float networks, or the one it starts from if there is no reference of the run's
 /// settings.
 /// The test images are used here for the first time, for the final figures.
@@ -125,7 +64,7 @@ pub fn finetune(run: &mut RunFolder, workshop: &Workshop, bits: Option<&Assignme
     };
     let to_keep = run.result.validation.float_reference.map_or(float_accuracy, |trained| trained.max(float_accuracy));
     let mut tried = Vec::new();
-    while let Some(bits) = plan.next() {
+    while let Some(bits) = plan.next(run, workshop)? {
         let accuracy = match long(run, workshop, &float, teacher.as_ref(), &bits) {
             Err(StageError::Train(TrainError::Diverged { step })) => {
                 run.log.write("finetune", &Diverged { bits: &bits, diverged_at: step });

@@ -7,6 +7,7 @@ mod ablate;
 mod ablate_fits;
 mod compare;
 mod finetune;
+mod finetune_plan;
 mod import;
 mod measure;
 mod normalise;
@@ -36,7 +37,7 @@ use crate::train::checkpoint::CheckpointError;
 
 pub use crate::run::files;
 pub use ablate::{Ablations, VariantFigures, ablate};
-pub use ablate_fits::{ShortLength, SinusoidalEffect, ablate_short, ablate_sinusoidal};
+pub use ablate_fits::{FitEffect, FitRespect, FitVariant, Kind as FitKind, ShortLength, ablate_fits, ablate_short};
 pub use compare::{Comparison, MethodFigures, Spread, compare, methods};
 pub use finetune::finetune;
 pub use import::{Import, import, model_of};

@@ -48,19 +48,25 @@ pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageEr
     Ok(Site { oracle, layers, search })
 }
 
-/// An oracle that fine-tunes by other settings than the run's short ones, or by another seed, and remembers its answers in a file
-/// of that name.
+/// An oracle that fine-tunes by other settings than the run's short ones, by another seed or with the float reference as the
+/// teacher, and remembers its answers in a file of that name.
 pub(super) fn with_fit(
     run: &RunFolder,
     workshop: &Workshop,
     fit: &FitConfig,
     seed: u64,
+    reference: Option<&Model>,
     file: &str,
 ) -> Result<Remembering<FineTuneOracle>, StageError> {
     let path = run.require(files::FLOAT, "train")?;
     let (float, _) = checkpoint::load(&path, &workshop.graph, workshop.devices.first())?;
-    let oracle = oracle(run, workshop, &float, fit, seed)?;
-    Ok(Remembering::in_file(oracle, &run.file(file), &key(run, &path, fit, seed)?)?)
+    let mut oracle = oracle(run, workshop, &float, fit, seed)?;
+    let mut key = key(run, &path, fit, seed)?;
+    if let Some(reference) = reference {
+        oracle = oracle.with_teacher(reference, &workshop.devices).map_err(StageError::Oracle)?;
+        key.extend(["-taught-by-", run.result.reference_of.as_deref().unwrap_or_default()]);
+    }
+    Ok(Remembering::in_file(oracle, &run.file(file), &key)?)
 }
 
 fn oracle(

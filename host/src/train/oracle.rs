@@ -28,6 +28,8 @@ use crate::search::{AccuracyOracle, Assignment, Evaluation, LayerFacts, OracleEr
 pub struct FineTuneOracle {
     /// The float network on each device.
     sites: Vec<Model>,
+    /// On each device who teaches fine-tunes that distil, if not the float network.
+    teachers: Vec<Model>,
     training: ImageSource,
     validation: ImageSource,
     config: FitConfig,
@@ -98,6 +100,7 @@ impl FineTuneOracle {
         let quantizer = Quantizer::default();
         Ok(Self {
             sites,
+            teachers: Vec::new(),
             training,
             validation,
             config,
@@ -115,8 +118,18 @@ impl FineTuneOracle {
         Self { quantizer, ..self }
     }
 
-    fn evaluate_one(&self, float: &Model, assignment: &Assignment) -> Result<Evaluation, TrainError> {
+    /// The same with another teacher than the float network, for fine-tunes that distil.
+    ///
+    /// # Errors
+    /// If the teacher does not fit a device.
+    pub fn with_teacher(self, teacher: &Model, devices: &Devices) -> Result<Self, OracleError> {
+        let teachers = devices.iter().map(|device| teacher.to_device(device)).collect::<Result<_, _>>()?;
+        Ok(Self { teachers, ..self })
+    }
+
+    fn evaluate_one(&self, site: usize, assignment: &Assignment) -> Result<Evaluation, TrainError> {
         let started = Instant::now();
+        let float = &self.sites[site];
         let model = float.duplicate()?;
         let bits: Vec<_> = assignment.0.iter().copied().map(Some).collect();
         let mut quantization = Quantization::by(self.quantizer, &model, &bits)?;
@@ -127,7 +140,7 @@ impl FineTuneOracle {
         let tuned = fit(
             &model,
             Some(&mut quantization),
-            Some(float),
+            Some(self.teachers.get(site).unwrap_or(float)),
             &self.training,
             &self.config,
             hasher.finish(),
@@ -171,7 +184,7 @@ impl FineTuneOracle {
                 let work = move || {
                     while let Some(place) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < answers.len())
                     {
-                        let answer = self.evaluate_one(&self.sites[worker.site], &candidates[place]);
+                        let answer = self.evaluate_one(worker.site, &candidates[place]);
                         *answers[place].lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
                     }
                 };
