@@ -245,6 +245,7 @@ mod tests {
     use crate::progress::Progress;
     use crate::quantize::Quantizer;
     use crate::run::{QuantizerConfig, RunConfig};
+    use crate::search::{Evaluated, SearchOutcome};
     use crate::stages::reference;
     use crate::train::FitConfig;
 
@@ -262,6 +263,39 @@ mod tests {
         RunConfig { finetune, ..RunConfig::quick() }
     }
 
+    /// Writes what a search might have found, each with its accuracy.
+    fn have_searched(run: &RunFolder, found: &[(&str, f64)]) {
+        let evaluated: Vec<Evaluated> = found
+            .iter()
+            .map(|&(bits, accuracy)| {
+                let bits: Assignment = bits.parse().unwrap();
+                Evaluated { cost: bits.mean_bits() / 8.0, bits, accuracy, reward: 0.0, accepted: true }
+            })
+            .collect();
+        let best = evaluated[0].clone();
+        let (by_agent, greedy) = (best.clone(), best.clone());
+        let outcome = SearchOutcome { best, by_agent, greedy, evaluated, float_accuracy: 0.9, episodes: 4 };
+        std::fs::write(run.file(files::SEARCH), serde_json::to_vec(&outcome).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn cheaper_neighbours_of_what_keeps_the_loss_are_looked_for_unless_nothing_is_to_be_polished() {
+        let first_tried = |polish: bool| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut config = RunConfig { max_loss_points: 100.0, candidates: 1, ..config(1e-3) };
+            config.search.polish = polish;
+            config.search.episodes = 40;
+            let (mut run, workshop) = start(folder.path(), config);
+            have_searched(&run, &[("3,3,3,3", 0.85), ("4,4,4,4", 0.86), ("2,3,3,4", 0.84)]);
+            finetune(&mut run, &workshop, None).unwrap();
+            let log = std::fs::read_to_string(run.file("log.jsonl")).unwrap();
+            assert_eq!(log.contains("\"refine\""), polish, "{log}");
+            run.result.tried[0].bits.mean_bits()
+        };
+        assert_eq!(first_tried(false), 3.0);
+        assert!(first_tried(true) < 3.0);
+    }
+
     #[test]
     fn a_long_fine_tune_that_diverges_is_a_failure_that_says_what_to_change() {
         let folder = tempfile::tempdir().unwrap();
@@ -276,24 +310,11 @@ mod tests {
 
     #[test]
     fn the_cheapest_assignment_that_keeps_the_loss_is_the_result() {
-        use crate::search::{Evaluated, SearchOutcome};
-        let found = |bits: &str, accuracy: f64| {
-            let bits: Assignment = bits.parse().unwrap();
-            Evaluated { cost: bits.mean_bits() / 8.0, bits, accuracy, reward: 0.0, accepted: true }
-        };
         let tried = |max_loss_points: f64, candidates: usize| {
             let folder = tempfile::tempdir().unwrap();
             let (mut run, workshop) = start(folder.path(), RunConfig { max_loss_points, candidates, ..config(1e-3) });
-            let rungs = [found("1,1,1,1", 0.5), found("2,2,2,2", 0.6), found("3,3,3,3", 0.7), found("4,4,4,4", 0.8)];
-            let outcome = SearchOutcome {
-                best: rungs[1].clone(),
-                by_agent: rungs[1].clone(),
-                greedy: rungs[1].clone(),
-                evaluated: rungs.to_vec(),
-                float_accuracy: 0.9,
-                episodes: 4,
-            };
-            std::fs::write(run.file(files::SEARCH), serde_json::to_vec(&outcome).unwrap()).unwrap();
+            let rungs = [("1,1,1,1", 0.5), ("2,2,2,2", 0.6), ("3,3,3,3", 0.7), ("4,4,4,4", 0.8)];
+            have_searched(&run, &rungs);
             finetune(&mut run, &workshop, None).unwrap();
             assert!(!run.file(files::TRIED).exists());
             let tried: Vec<String> = run.result.tried.iter().map(|tried| tried.bits.to_string()).collect();
