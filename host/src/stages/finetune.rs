@@ -32,9 +32,10 @@ struct Diverged<'a> {
 pub(super) const SEED: u64 = 0xF17E;
 
 /// Fine-tunes `bits`, or else assignments from the search's frontier of cost and accuracy, as many as the settings allow, until the
-/// cheapest is known that can be expected to keep the allowed loss (see [`Trials`](crate::search::Trials)); unless the run has a fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing;
-/// the loss counts against the better of the two float networks, or the one it starts from if there is no reference of the run's
-/// settings.
+/// cheapest is known that can be expected to keep the allowed loss (see [`Trials`](crate::search::Trials)); unless the run has a
+/// fine-tuned network. If it distils, its teacher is the float reference, which is trained first where it is missing; the loss
+/// counts against the better of the two float networks, or the one it starts from if there is no reference of the run's settings.
+///
 /// The test images are used here for the first time, for the final figures.
 ///
 /// # Errors
