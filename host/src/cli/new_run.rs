@@ -29,7 +29,8 @@ pub(super) struct NewRun {
     /// Largest learning rate
     #[arg(long)]
     lr: Option<f64>,
-    /// Take all settings from this config.toml; options given here come on top
+    /// Take settings from this file, a config.toml or a part of one: what it leaves out are the network's defaults; options
+    /// given here come on top
     #[arg(long)]
     config: Option<PathBuf>,
 }
@@ -46,7 +47,8 @@ impl NewRun {
         let mut config = match &self.config {
             Some(path) => {
                 let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                RunConfig::from_toml(&text).map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?
+                RunConfig::from_partial_toml(&text, self.network.as_deref(), self.dataset.as_deref())
+                    .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?
             }
             // A run that is there goes on with its own settings.
             None if out.join("config.toml").exists() => RunFolder::open(out)?.config().clone(),

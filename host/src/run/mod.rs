@@ -29,6 +29,7 @@ pub mod files;
 mod folder;
 mod lock;
 mod log;
+mod partial;
 mod result;
 
 pub use config::{QuantizerConfig, RunConfig};
