@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::described;
 use crate::network;
-use crate::run::{RunConfig, RunFolder};
+use crate::run::{RunConfig, RunFolder, names_in};
 use crate::stages;
 
 /// What a run is of, and how its float network is trained.
@@ -47,7 +47,16 @@ impl NewRun {
         let mut config = match &self.config {
             Some(path) => {
                 let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                RunConfig::from_partial_toml(&text, self.network.as_deref(), self.dataset.as_deref())
+                let [network, dataset] = names_in(&text);
+                let (network, dataset) = (self.network.clone().or(network), self.dataset.clone().or(dataset));
+                let dataset = match &network {
+                    Some(name) if network::is_description(name) => {
+                        let described = described::read(&self.of_file(out, name))?;
+                        Some(described::dataset_for(&described.graph, dataset.as_deref())?)
+                    }
+                    _ => dataset,
+                };
+                RunConfig::from_partial_toml(&text, network.as_deref(), dataset.as_deref())
                     .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?
             }
             // A run that is there goes on with its own settings.

@@ -46,6 +46,12 @@ pub enum DataError {
         /// The name asked for.
         name: String,
     },
+    /// The program carries no part of it.
+    #[error("the program carries no images of {name}, only of mnist; set embedded_data = false in config.toml")]
+    NotEmbedded {
+        /// The data set.
+        name: String,
+    },
     /// It is nowhere.
     #[error(
         "{name} is not on this machine (looked in {}); fetch it with `releq data fetch {name}`, or point {DATA_DIR_VARIABLE} \
@@ -234,6 +240,9 @@ pub fn load_from(name: &str, location: &Location, seed: u64) -> Result<Dataset, 
             let reason = "its images take the shape of a network's input, which is not known here".to_owned();
             return Err(DataError::Layout { path: path.clone(), reason });
         }
+        (_, Location::Embedded) if NAMES.contains(&name) => {
+            return Err(DataError::NotEmbedded { name: name.to_owned() });
+        }
         _ => return Err(DataError::Unknown { name: name.to_owned() }),
     };
     let validation_len = VALIDATION_IMAGES.min(all.len() / 8);
@@ -267,6 +276,12 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn what_the_program_does_not_carry_is_not_called_unknown() {
+        let error = load_from("cifar10", &Location::Embedded, 1).unwrap_err().to_string();
+        assert!(error.contains("embedded_data = false"), "{error}");
+    }
 
     #[test]
     fn the_embedded_parts_do_not_overlap() {

@@ -36,6 +36,7 @@ pub use config::{QuantizerConfig, RunConfig};
 pub use folder::{RunError, RunFolder, write_atomically};
 pub use lock::RunLock;
 pub use log::Log;
+pub use partial::names_in;
 pub use result::{
     Accuracies, DeviceResult, Energy, FlashSection, LayerResult, RunResult, Seconds, Tried, ValidationAccuracies,
 };

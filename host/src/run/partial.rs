@@ -13,10 +13,9 @@ impl RunConfig {
     /// What is wrong, with its place.
     pub fn from_partial_toml(text: &str, network: Option<&str>, dataset: Option<&str>) -> Result<Self, String> {
         let given: Table = toml::from_str(text).map_err(|error| error.to_string())?;
-        let named = |key: &str| given.get(key).and_then(Value::as_str).map(str::to_owned);
-        let network =
-            network.map(str::to_owned).or_else(|| named("network")).unwrap_or_else(|| Self::default().network);
-        let base = match dataset.map(str::to_owned).or_else(|| named("dataset")) {
+        let [named_network, named_dataset] = names(&given);
+        let network = network.map(str::to_owned).or(named_network).unwrap_or_else(|| Self::default().network);
+        let base = match dataset.map(str::to_owned).or(named_dataset) {
             Some(dataset) => Self::of(&network, &dataset),
             None => Self::of_network(&network),
         };
@@ -25,6 +24,16 @@ impl RunConfig {
         // Read by itself, the text gives errors that name the line.
         whole.try_into().map_err(|error: toml::de::Error| Self::from_toml(text).err().unwrap_or(error.to_string()))
     }
+}
+
+/// The network and the data set that settings name, as far as they do.
+#[must_use]
+pub fn names_in(text: &str) -> [Option<String>; 2] {
+    toml::from_str(text).map(|given| names(&given)).unwrap_or_default()
+}
+
+fn names(given: &Table) -> [Option<String>; 2] {
+    ["network", "dataset"].map(|key| given.get(key).and_then(Value::as_str).map(str::to_owned))
 }
 
 fn merge(base: &mut Table, given: Table) {
