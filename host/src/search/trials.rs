@@ -62,6 +62,12 @@ impl Trials {
     /// than the one before: that a cheaper one did better in a short test may have been luck.
     #[must_use]
     pub fn new(evaluated: &[Evaluated], float_accuracy: f64, images: usize, bound_points: f64) -> Self {
+        // Two networks of one origin are right on much the same images: half the deviation of independent answers.
+        let noise_points = 50.0 * (float_accuracy * (1.0 - float_accuracy) / images.max(1) as f64).sqrt();
+        Self { candidates: Self::candidates_of(evaluated, float_accuracy), bound_points, noise_points }
+    }
+
+    fn candidates_of(evaluated: &[Evaluated], float_accuracy: f64) -> Vec<Candidate> {
         let mut rungs = frontier(evaluated);
         let better = |a: &&Evaluated, b: &&Evaluated| a.accuracy.total_cmp(&b.accuracy).then(by_cost(b, a));
         while let Some(last) = rungs.last() {
@@ -75,14 +81,12 @@ impl Trials {
             cost: found.cost,
             state: State::Untried,
         };
-        // Two networks of one origin are right on much the same images: half the deviation of independent answers.
-        let noise_points = 50.0 * (float_accuracy * (1.0 - float_accuracy) / images.max(1) as f64).sqrt();
-        Self { candidates: rungs.into_iter().map(candidate).collect(), bound_points, noise_points }
+        rungs.into_iter().map(candidate).collect()
     }
 
     /// Takes other assignments, evaluated in the meantime, into account, and keeps what trials have shown.
     pub fn renew(&mut self, evaluated: &[Evaluated], float_accuracy: f64) {
-        let mut renewed = Self::new(evaluated, float_accuracy, 1, self.bound_points).candidates;
+        let mut renewed = Self::candidates_of(evaluated, float_accuracy);
         for tried in self.candidates.drain(..).filter(|candidate| candidate.state != State::Untried) {
             match renewed.iter_mut().find(|candidate| candidate.bits == tried.bits) {
                 Some(candidate) => candidate.state = tried.state,
@@ -96,9 +100,15 @@ impl Trials {
     /// The cheapest that can be trusted to keep the bound, tried or not: what a cheaper one would have to replace.
     #[must_use]
     pub fn trusted(&self) -> Option<&Assignment> {
-        let beliefs = self.beliefs();
-        let mut alive = (0..beliefs.len()).filter(|&at| self.candidates[at].state != State::Diverged);
-        alive.find(|&at| self.trusts(beliefs[at])).map(|at| &self.candidates[at].bits)
+        self.trusted_of(&self.beliefs()).map(|at| &self.candidates[at].bits)
+    }
+
+    fn trusted_of(&self, beliefs: &[Belief]) -> Option<usize> {
+        self.alive().find(|&at| self.trusts(beliefs[at]))
+    }
+
+    fn alive(&self) -> impl Iterator<Item = usize> {
+        (0..self.candidates.len()).filter(|&at| self.candidates[at].state != State::Diverged)
     }
 
     /// What to try next: the assignment that would be the result if it had been tried; if it has been, a cheaper one that may
@@ -107,16 +117,14 @@ impl Trials {
     pub fn next(&self) -> Option<&Assignment> {
         let beliefs = self.beliefs();
         let open = |at: &usize| self.candidates[*at].state == State::Untried;
-        let alive = (0..self.candidates.len()).filter(|&at| self.candidates[at].state != State::Diverged);
-        let trusted = alive.clone().find(|&at| self.trusts(beliefs[at]));
-        let next = match trusted {
+        let next = match self.trusted_of(&beliefs) {
             Some(at) if open(&at) => Some(at),
             Some(at) => {
                 let hope = |at: &usize| (self.bound_points - beliefs[*at].mean) / beliefs[*at].deviation.max(1e-6);
                 let hopeful = (0..at).filter(open).filter(|at| hope(at) >= -DARING);
                 hopeful.max_by(|a, b| hope(a).total_cmp(&hope(b)))
             }
-            None => alive.filter(open).min_by(|&a, &b| beliefs[a].mean.total_cmp(&beliefs[b].mean)),
+            None => self.alive().filter(open).min_by(|&a, &b| beliefs[a].mean.total_cmp(&beliefs[b].mean)),
         };
         next.map(|at| &self.candidates[at].bits)
     }

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Spread, StageError, Workshop, files, oracle};
-use crate::interrupt;
 use crate::progress::Task;
 use crate::run::{RunError, RunFolder, write_atomically};
 use crate::search::ablation::rank_correlation;
-use crate::search::{self, AccuracyOracle, Assignment, Evaluation, SearchError};
+use crate::search::{self, Assignment, Evaluation};
 use crate::train::{FitConfig, Model};
+
+/// Assignments that are fine-tuned side by side.
+const AT_ONCE: usize = 2;
 
 /// How well short fine-tunes of one length rank assignments.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -147,16 +149,10 @@ impl<'a> Fits<'a> {
         let taught = kind == Kind::Long && fit.distillation.weight > 0.0;
         let reference = self.reference.as_ref().filter(|_| taught);
         let mut oracle = oracle::with_fit(self.run, self.workshop, fit, seed, reference, file)?;
-        let mut answers = Vec::new();
-        for bits in self.drawn.chunks(2) {
-            self.task.set(self.done, || text.to_owned());
-            let answered = oracle.evaluate(bits);
-            if interrupt::requested() {
-                return Err(SearchError::Stopped.into());
-            }
-            answers.extend(answered.map_err(SearchError::Oracle)?);
-            self.done += bits.len() as u64;
-        }
+        let answers = oracle::ask(&mut oracle, &self.drawn, AT_ONCE, &mut |done, _| {
+            self.task.set(self.done + done as u64, || text.to_owned());
+        })?;
+        self.done += answers.len() as u64;
         Ok(answers)
     }
 

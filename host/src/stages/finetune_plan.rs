@@ -1,15 +1,12 @@
 //! Which assignments get a long fine-tune, in which order: of those that the search evaluated, and of neighbours of what can be
 //! trusted to keep the bound, which are fine-tuned shortly for it.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::oracle::{self, Site};
 use super::{StageError, Workshop};
-use crate::interrupt;
 use crate::run::{RunFolder, Tried};
-use crate::search::{self, AccuracyOracle, Assignment, Belief, Evaluated, SearchError, Trials};
+use crate::search::{self, AccuracyOracle, Assignment, Belief, Evaluated, Trials};
 
 /// Neighbours that are fine-tuned side by side.
 const AT_ONCE: usize = 4;
@@ -104,25 +101,21 @@ impl Searched {
     /// Fine-tunes cheaper neighbours of the cheapest trusted assignment shortly, as far as they promise to lift the frontier; those
     /// fine-tuned before are recalled.
     fn refine(&mut self, run: &mut RunFolder, workshop: &Workshop) -> Result<(), StageError> {
+        if self.refinements == 0 {
+            return Ok(());
+        }
         let Some(around) = self.trials.trusted().cloned() else { return Ok(()) };
         let Site { oracle, layers, search } = &mut self.site;
         let float = oracle.float_accuracy();
-        let most = self.refinements;
-        let wanted = search::refinements(search, layers, float, &self.evaluated, &around, most)?;
+        let wanted = search::refinements(search, layers, float, &self.evaluated, &around, self.refinements)?;
         if wanted.is_empty() {
             return Ok(());
         }
         let mut task = workshop.progress.task("refine", wanted.len() as u64);
-        let mut answers = BTreeMap::new();
-        for bits in wanted.chunks(AT_ONCE) {
-            let answered = oracle.evaluate(bits);
-            if interrupt::requested() {
-                return Err(SearchError::Stopped.into());
-            }
-            answers.extend(bits.iter().cloned().zip(answered.map_err(SearchError::Oracle)?));
-            task.set(answers.len() as u64, || format!("around {around}"));
-        }
-        let mut new = search::judged(search, layers, float, &answers)?;
+        let answers = oracle::ask(oracle, &wanted, AT_ONCE, &mut |done, _| {
+            task.set(done as u64, || format!("around {around}"));
+        })?;
+        let mut new = search::judged(search, layers, float, &wanted.into_iter().zip(answers).collect())?;
         run.log.write("refine", &Refined { around: &around, evaluated: &new });
         task.finish(format_args!("{} neighbours of {around} fine-tuned shortly", new.len()));
         self.evaluated.append(&mut new);

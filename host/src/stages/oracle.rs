@@ -3,8 +3,11 @@
 use sha2::{Digest, Sha256};
 
 use super::{StageError, Workshop, files};
+use crate::interrupt;
 use crate::run::{RunError, RunFolder, write_atomically};
-use crate::search::{self, ActionSet, LayerFacts, Remembering, Scan, SearchConfig};
+use crate::search::{
+    self, AccuracyOracle, ActionSet, Assignment, Evaluation, LayerFacts, Remembering, Scan, SearchConfig, SearchError,
+};
 use crate::train::{FineTuneOracle, FitConfig, Model, checkpoint, layer_facts};
 
 /// What a run's stages ask for accuracies, and of which layers.
@@ -39,13 +42,33 @@ pub(super) fn open(run: &RunFolder, workshop: &Workshop) -> Result<Site, StageEr
     let mut search = run.config().search.clone();
     if matches!(search.actions, ActionSet::Auto(_)) {
         let scan = search::scan(&search, &layers, &mut oracle)
-            .map_err(|error| if crate::interrupt::requested() { search::SearchError::Stopped } else { error })?;
+            .map_err(|error| if interrupt::requested() { SearchError::Stopped } else { error })?;
         tell(&scan, workshop);
         let json = serde_json::to_vec_pretty(&scan).unwrap_or_default();
         write_atomically(&run.file(files::SCAN), &json)?;
         search.actions = ActionSet::List(scan.actions);
     }
     Ok(Site { oracle, layers, search })
+}
+
+/// Asks for `bits`, so many at a time, and tells `progress` before each batch how many are done and which come now. Stops between
+/// batches, and in one, when the user asks for it.
+pub(super) fn ask(
+    oracle: &mut dyn AccuracyOracle,
+    bits: &[Assignment],
+    at_once: usize,
+    progress: &mut dyn FnMut(usize, &[Assignment]),
+) -> Result<Vec<Evaluation>, StageError> {
+    let mut answers = Vec::with_capacity(bits.len());
+    for batch in bits.chunks(at_once) {
+        progress(answers.len(), batch);
+        let answered = oracle.evaluate(batch);
+        if interrupt::requested() {
+            return Err(SearchError::Stopped.into());
+        }
+        answers.extend(answered.map_err(SearchError::Oracle)?);
+    }
+    Ok(answers)
 }
 
 /// An oracle that fine-tunes by other settings than the run's short ones, by another seed or with the float reference as the

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{StageError, Workshop, oracle};
-use crate::interrupt;
 use crate::report;
 use crate::run::{RunFolder, Tried, write_atomically};
-use crate::search::{self, AccuracyOracle, ActionSpace, Assignment, Evaluated, Reward, SearchError};
+use crate::search::{self, AccuracyOracle, ActionSpace, Assignment, Evaluated, Reward};
 
 /// Assignments fine-tuned between two looks at whether to stop.
 const AT_ONCE: usize = 8;
@@ -91,14 +90,9 @@ pub fn pareto(run: &mut RunFolder, workshop: &Workshop, exhaustive: bool) -> Res
         let all = search::everything(&site.search, &site.layers)?;
         let unknown: Vec<Assignment> = all.into_iter().filter(|bits| !site.oracle.known().contains_key(bits)).collect();
         let mut task = workshop.progress.task("pareto", unknown.len() as u64);
-        for (batch, bits) in unknown.chunks(AT_ONCE).enumerate() {
-            let answered = site.oracle.evaluate(bits);
-            if interrupt::requested() {
-                return Err(SearchError::Stopped.into());
-            }
-            answered.map_err(SearchError::Oracle)?;
-            task.set((batch * AT_ONCE + bits.len()) as u64, || bits[bits.len() - 1].to_string());
-        }
+        oracle::ask(&mut site.oracle, &unknown, AT_ONCE, &mut |done, bits| {
+            task.set(done as u64, || bits[bits.len() - 1].to_string());
+        })?;
     }
     let float_accuracy = site.oracle.float_accuracy();
     let evaluated = search::judged(&site.search, &site.layers, float_accuracy, site.oracle.known())?;
